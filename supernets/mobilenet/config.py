@@ -1,0 +1,165 @@
+"""What a mobilenet supernet is made of, and the search space that follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.core.arch import Arch
+from nas.core.errors import ArchError, SpaceError
+from nas.core.space import Condition, Gene, GeneSpace
+
+ACTIVATIONS = ("relu", "hard_swish", "silu")
+MAX_STRIDED_STAGES = 4  # with the stem's stride 2: timm dilates beyond a total stride of 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageConfig:
+    """One stage of inverted residual blocks.
+
+    Attributes:
+        widths: Choices of the stage's output channels, ascending.
+        depths: Choices of its number of blocks, ascending.
+        kernels: Choices of each block's depthwise kernel, odd, ascending.
+        expansions: Choices of each block's expansion ratio, ascending.
+        stride: Of the first block, 1 or 2.
+        se_ratio: Squeeze-and-excite width as a share of a block's INPUT channels; 0 means none.
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    kernels: tuple[int, ...] = (3, 5, 7)
+    expansions: tuple[int, ...] = (3, 4, 6)
+    stride: int = 1
+    se_ratio: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MobileNetConfig:
+    """A family of inverted-residual networks around a stride-2 stem and a 1×1 convolution head.
+
+    Attributes:
+        name: The space's versioned id, such as ``"mobilenet-fmnist/1"``.
+        input_shape: (C, H, W).
+        num_classes: Length of the logits.
+        stem_width: Channels after the stem.
+        head_width: Channels before the classifier.
+        stages: In order.
+        activation: One of `ACTIVATIONS`.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    stem_width: int
+    head_width: int
+    stages: tuple[StageConfig, ...]
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise SpaceError(f"activation {self.activation!r} is none of {', '.join(ACTIVATIONS)}")
+        if not self.stages:
+            raise SpaceError(f"{self.name} has no stages")
+        if sum(stage.stride > 1 for stage in self.stages) > MAX_STRIDED_STAGES:
+            raise SpaceError(f"{self.name}: at most {MAX_STRIDED_STAGES} stages may have stride 2")
+        for index, stage in enumerate(self.stages):
+            _check_stage(index, stage)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "MobileNetConfig":
+        """Reads what `dataclasses.asdict` gave, tuples as lists, as JSON has it."""
+        stages = tuple(
+            StageConfig(**{key: tuple(value) if isinstance(value, list) else value
+                           for key, value in stage.items()})
+            for stage in data["stages"]
+        )
+        return MobileNetConfig(**{**data, "input_shape": tuple(data["input_shape"]),
+                                  "stages": stages})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """What one inverted residual block of one architecture is."""
+
+    stage: int
+    index: int
+    in_width: int
+    width: int
+    kernel: int
+    expansion: int
+    stride: int
+    se_ratio: float
+
+    @property
+    def mid_width(self) -> int:
+        """Expanded channels, rounded to a multiple of 8 as timm does it."""
+        return rounded_width(self.in_width * self.expansion)
+
+    @property
+    def se_width(self) -> int:
+        """Squeezed channels, 0 without squeeze-and-excite; timm takes a share of the input."""
+        return round(self.mid_width * (self.se_ratio / self.expansion))
+
+    @property
+    def has_skip(self) -> bool:
+        """Whether the input is added: exactly where shapes allow it."""
+        return self.stride == 1 and self.in_width == self.width
+
+
+def build_space(config: MobileNetConfig) -> GeneSpace:
+    """Returns the space: per stage width and depth, per block kernel and expansion."""
+    genes: list[Gene] = []
+    for s, stage in enumerate(config.stages):
+        depth = f"stage{s}.depth"
+        genes += [Gene(f"stage{s}.width", stage.widths), Gene(depth, stage.depths)]
+        for b in range(stage.depths[-1]):
+            deeper = tuple(value for value in stage.depths if value > b)
+            live = None if deeper == stage.depths else Condition(depth, deeper)
+            genes += [Gene(f"stage{s}.block{b}.kernel", stage.kernels, live),
+                      Gene(f"stage{s}.block{b}.expansion", stage.expansions, live)]
+    return GeneSpace(config.name, tuple(genes))
+
+
+def plan(config: MobileNetConfig, arch: Arch) -> list[BlockPlan]:
+    """Returns the blocks of an architecture, in order.
+
+    Raises:
+        ArchError: An architecture of another space.
+    """
+    if arch.space_id != config.name:
+        raise ArchError(f"architecture is of space {arch.space_id!r}, not {config.name!r}")
+    choice: dict[str, Any] = arch.as_dict()
+    plans, in_width = [], config.stem_width
+    for s, stage in enumerate(config.stages):
+        width = choice[f"stage{s}.width"]
+        for b in range(choice[f"stage{s}.depth"]):
+            plans.append(BlockPlan(
+                s, b, in_width, width, choice[f"stage{s}.block{b}.kernel"],
+                choice[f"stage{s}.block{b}.expansion"], stage.stride if b == 0 else 1,
+                stage.se_ratio))
+            in_width = width
+    return plans
+
+
+def rounded_width(channels: float) -> int:
+    """Returns the nearest multiple of 8, at least 8, that loses at most 10 % of the channels.
+
+    This is the rule of timm's `make_divisible`, on which extraction relies; a test compares them.
+    """
+    width = max(8, int(channels + 4) // 8 * 8)
+    return width + 8 if width < 0.9 * channels else width
+
+
+def _check_stage(index: int, stage: StageConfig) -> None:
+    axes: dict[str, Sequence[int]] = {"widths": stage.widths, "depths": stage.depths,
+                                      "kernels": stage.kernels, "expansions": stage.expansions}
+    for axis, values in axes.items():
+        if not values or list(values) != sorted(set(values)) or values[0] < 1:
+            raise SpaceError(f"stage {index}: {axis} {tuple(values)} must be positive, ascending "
+                             "and distinct")
+    if any(kernel % 2 == 0 for kernel in stage.kernels):
+        raise SpaceError(f"stage {index}: kernels {stage.kernels} must be odd")
+    if stage.stride not in (1, 2):
+        raise SpaceError(f"stage {index}: stride {stage.stride} is neither 1 nor 2")
+    if not 0.0 <= stage.se_ratio <= 1.0:
+        raise SpaceError(f"stage {index}: se_ratio {stage.se_ratio} is outside 0 … 1")

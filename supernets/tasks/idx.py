@@ -1,0 +1,59 @@
+"""Folders of idx files, the format of MNIST and its relatives, plain or gzipped."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.core.errors import DataError
+
+_UNSIGNED_BYTE = 0x08
+
+ImageArray = NDArray[np.uint8]
+
+
+def read_split(folder: Path, prefix: str) -> tuple[ImageArray, ImageArray]:
+    """Returns the images (N, H, W) and labels (N,) of ``train`` or ``t10k`` in a folder.
+
+    Raises:
+        DataError: The folder or a file is missing, a file is damaged, or counts differ.
+    """
+    if not folder.is_dir():
+        raise DataError(f"data folder {folder} does not exist; give one with {prefix}-images-idx3-"
+                        "ubyte(.gz), as Debian's dataset-fashion-mnist installs in "
+                        "/usr/share/datasets/fashion-mnist")
+    images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"), axes=3)
+    labels = read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte"), axes=1)
+    if len(images) != len(labels):
+        raise DataError(f"{folder}: {len(images)} {prefix} images but {len(labels)} labels")
+    return images, labels
+
+
+def read_idx(path: Path, *, axes: int) -> ImageArray:
+    """Returns the unsigned bytes of one idx file, with this many axes.
+
+    Raises:
+        DataError: The file is truncated, too long, not gzip, or of another type.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch the file again") from None
+    header = 4 + 4 * axes
+    if len(raw) < header or raw[:4] != bytes([0, 0, _UNSIGNED_BYTE, axes]):
+        raise DataError(f"{path} is no idx file of unsigned bytes with {axes} axes")
+    shape = struct.unpack(f">{axes}I", raw[4:header])
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(raw) != expected:
+        raise DataError(f"{path} has {len(raw)} bytes where its header promises {expected}; fetch "
+                        "the file again")
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{folder} has neither {name} nor {name}.gz")

@@ -1,0 +1,105 @@
+"""Image classification: uint8 images and labels in, error in percent out.
+
+Legend: N images, B batch, C channels, H and W sides.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.core.errors import DataError
+from nas.core.protocols import Batch
+from supernets.tasks.idx import ImageArray
+
+SPLITS = ("train_calib", "search", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """Images (N, H, W) or (N, H, W, C), uint8, and labels (N,)."""
+
+    images: ImageArray
+    labels: ImageArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassification:
+    """The `Task` of a data set of small images that fits in memory.
+
+    Attributes:
+        labels: Class names, in the order of the logits.
+        input_shape: (C, H, W) of the network's input.
+        mean: Of the pixels scaled to 0 … 1, one number for all channels.
+        std: The same.
+        splits: Name → images; any of `SPLITS`.
+        batch_size: Of `batches`.
+        device: Where batches lie.
+    """
+
+    labels: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    mean: float
+    std: float
+    splits: Mapping[str, LabelledImages] = field(repr=False)
+    batch_size: int = 256
+    device: torch.device = torch.device("cpu")
+
+    def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
+        """Returns normalised random pixels (batch, C, H, W)."""
+        noise = rng.standard_normal((batch, *self.input_shape), dtype=np.float32)
+        return torch.from_numpy(noise).to(self.device)
+
+    def batches(self, split: str) -> Iterator[Batch]:
+        """Yields (x_BCHW float32, labels_B int64) of a split, in stored order.
+
+        Raises:
+            DataError: The task has no such split.
+        """
+        if split not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise DataError(f"this task has no split {split!r}; it has {have}")
+        data = self.splits[split]
+        for start in range(0, len(data.labels), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield self.to_input(data.images[rows]), self.to_targets(data.labels[rows])
+
+    def to_input(self, images: ImageArray) -> Tensor:
+        """Returns uint8 images (B, H, W[, C]) as normalised x_BCHW, channels last in memory."""
+        x = torch.from_numpy(np.array(images)).to(self.device)  # a copy: stored images are read-only
+        x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
+        x = x.float().div_(255.0).sub_(self.mean).div_(self.std)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def to_targets(self, labels: ImageArray) -> Tensor:
+        """Returns labels (B,) as int64."""
+        return torch.from_numpy(labels.astype(np.int64)).to(self.device)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns the mean cross-entropy."""
+        return F.cross_entropy(outputs, targets)
+
+    def metrics(self, model: nn.Module, batches: Iterable[Batch]) -> Mapping[str, float]:
+        """Returns ``{"error": top-1 error in %}`` of a network in evaluation mode.
+
+        Raises:
+            DataError: There is no batch.
+        """
+        wrong = total = 0
+        with torch.inference_mode():
+            for x, targets in batches:
+                wrong += int((model(x).argmax(1) != targets).sum())
+                total += len(targets)
+        if total == 0:
+            raise DataError("validation got no batches")
+        return {"error": 100.0 * wrong / total}
+
+    def onnx_metadata(self) -> Mapping[str, str]:
+        """Returns the preprocessing and label names, as JSON texts."""
+        preprocessing = {"input": "image", "layout": "NCHW", "shape": list(self.input_shape),
+                         "scale": 1 / 255, "mean": self.mean, "std": self.std}
+        return {"preprocessing": json.dumps(preprocessing), "labels": json.dumps(self.labels)}

@@ -1,0 +1,77 @@
+"""Training batches: a pure function of (seed, step), so that a resumed run sees the same ones.
+
+Legend: B batch, H and W sides.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.core.rng import derive_rng
+from supernets.tasks.idx import ImageArray
+from supernets.tasks.image_classification import LabelledImages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Random shift, mirror image and erased rectangle.
+
+    Attributes:
+        shift: Largest shift in pixels; what leaves one side comes in black at the other.
+        flip: Whether half of the images are mirrored left to right.
+        erase: Share of the images that lose a rectangle (Zhong et al., arXiv 1708.04896).
+    """
+
+    shift: int = 2
+    flip: bool = True
+    erase: float = 0.25
+
+    def __call__(self, images_BHW: ImageArray, rng: np.random.Generator) -> ImageArray:
+        """Returns changed copies, same shape (B, H, W)."""
+        count, height, width = images_BHW.shape
+        pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift))
+        top, left = rng.integers(0, 2 * self.shift + 1, (2, count, 1))
+        rows = top + np.arange(height)
+        columns = left + np.arange(width)
+        if self.flip:
+            mirrored = rng.random(count) < 0.5
+            columns[mirrored] = columns[mirrored, ::-1]
+        padded = np.pad(images_BHW, pad)
+        out = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        for index in np.flatnonzero(rng.random(count) < self.erase):
+            sides = rng.integers(3, max(4, height // 2), 2)
+            y, x = rng.integers(0, (height - sides[0], width - sides[1]))
+            out[index, y:y + sides[0], x:x + sides[1]] = rng.integers(0, 256)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Shuffled, augmented batches of a set of images; the last partial batch of an epoch is left.
+
+    Attributes:
+        data: The images.
+        batch_size: Of each batch.
+        seed: Of shuffling and augmentation.
+        augmentation: None leaves images as they are.
+    """
+
+    data: LabelledImages
+    batch_size: int
+    seed: int
+    augmentation: Augmentation | None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass."""
+        return len(self.data.labels) // self.batch_size
+
+    def batch(self, step: int) -> tuple[ImageArray, ImageArray]:
+        """Returns the images (B, H, W) and labels (B,) of one step, counted over all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = derive_rng(self.seed, "shuffle", index=epoch).permutation(len(self.data.labels))
+        rows = order[position * self.batch_size:(position + 1) * self.batch_size]
+        images = self.data.images[rows]
+        if self.augmentation is not None:
+            images = self.augmentation(images, derive_rng(self.seed, "augment", index=step))
+        return images, self.data.labels[rows]

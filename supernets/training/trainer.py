@@ -1,0 +1,182 @@
+"""Trains every subnet of a supernet at once; checkpoints, and resumes as if never stopped."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.core.errors import DataError, EvaluationError
+from nas.core.rng import derive_rng
+from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.tasks.image_classification import ImageClassification
+from supernets.training.data import TrainingData
+from supernets.training.distill import soft_cross_entropy
+from supernets.training.sampling import SamplingRule, Sandwich
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the images.
+        learning_rate: Peak, for the mean of the step's losses; cosine to 0 after the warm-up.
+        warmup_epochs: Linear rise of the learning rate.
+        momentum: Nesterov's.
+        weight_decay: On convolution and linear weights alone: not on norms, biases, kernel maps.
+        label_smoothing: Of the largest subnet's loss.
+        checkpoint_s: Seconds between checkpoints.
+        seed: Of everything random.
+    """
+
+    epochs: int
+    learning_rate: float = 0.2
+    warmup_epochs: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.05
+    checkpoint_s: float = 120.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands after a step."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+    loss: float
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """One training run of a supernet.
+
+    Attributes:
+        supernet: Trained in place.
+        task: Turns images into inputs; its loss trains the largest subnet.
+        data: The batches.
+        config: How.
+        checkpoint: File of the checkpoints; read first if it exists.
+        rule: Which architectures a step runs; the first one teaches the others.
+        on_step: Called after each step.
+        on_epoch: Called after each epoch, with its number from 1.
+    """
+
+    supernet: MobileNetSupernet
+    task: ImageClassification
+    data: TrainingData
+    config: TrainConfig
+    checkpoint: Path
+    rule: SamplingRule = field(default_factory=Sandwich)
+    on_step: Callable[[Progress], None] | None = None
+    on_epoch: Callable[[int], None] | None = None
+
+    def run(self) -> None:
+        """Trains to the end, from the checkpoint if there is one.
+
+        Raises:
+            DataError: The checkpoint is of another configuration, or fewer images than one batch.
+            EvaluationError: A loss that is not finite.
+        """
+        steps_per_epoch = self.data.steps_per_epoch
+        if steps_per_epoch == 0:
+            raise DataError(f"{len(self.data.data.labels)} images are fewer than one batch of "
+                            f"{self.data.batch_size}; use a smaller batch")
+        total = self.config.epochs * steps_per_epoch
+        optimizer = self._optimizer()
+        step = self._restore(optimizer)
+        self.supernet.train()
+        saved_at = started = time.monotonic()
+        while step < total:
+            self._set_learning_rate(optimizer, step / steps_per_epoch)
+            loss = self._step(step, optimizer)
+            step += 1
+            now = time.monotonic()
+            if self.on_step is not None:
+                self.on_step(Progress(step, total, steps_per_epoch, loss, now - started))
+            if now - saved_at > self.config.checkpoint_s or step == total:
+                self._save(optimizer, step)
+                saved_at = now
+            if step % steps_per_epoch == 0 and self.on_epoch is not None:
+                self.on_epoch(step // steps_per_epoch)
+        self.supernet.eval()
+
+    def _step(self, step: int, optimizer: torch.optim.Optimizer) -> float:
+        images, labels = self.data.batch(step)
+        x, targets = self.task.to_input(images), self.task.to_targets(labels)
+        archs = self.rule(self.supernet.space, derive_rng(self.config.seed, "sampling", index=step))
+        optimizer.zero_grad(set_to_none=True)
+        teacher: Tensor = self.supernet(x, archs[0])
+        loss = nn.functional.cross_entropy(teacher, targets,
+                                           label_smoothing=self.config.label_smoothing)
+        if not math.isfinite(loss.item()):
+            raise EvaluationError(f"training loss is {loss.item()} at step {step}, architecture "
+                                  f"{archs[0].digest}; lower the learning rate; the last good "
+                                  f"checkpoint is {self.checkpoint}")
+        (loss / len(archs)).backward()  # type: ignore[no-untyped-call]
+        for arch in archs[1:]:
+            student = soft_cross_entropy(self.supernet(x, arch), teacher)
+            (student / len(archs)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        decayed, free = [], []
+        for name, parameter in self.supernet.named_parameters():
+            is_free = parameter.ndim < 2 or "kernel_maps" in name
+            (free if is_free else decayed).append(parameter)
+        groups = [{"params": decayed, "weight_decay": self.config.weight_decay},
+                  {"params": free, "weight_decay": 0.0}]
+        return torch.optim.SGD(groups, lr=self.config.learning_rate,
+                               momentum=self.config.momentum, nesterov=True)
+
+    def _set_learning_rate(self, optimizer: torch.optim.Optimizer, epoch: float) -> None:
+        warmup = self.config.warmup_epochs
+        if epoch < warmup:
+            scale = (epoch + 1 / self.data.steps_per_epoch) / warmup
+        else:
+            done = (epoch - warmup) / max(1e-9, self.config.epochs - warmup)
+            scale = 0.5 * (1 + math.cos(math.pi * done))
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * scale
+
+    def _identity(self) -> Mapping[str, Any]:
+        config = asdict(self.config)
+        del config["checkpoint_s"]
+        return {"space": self.supernet.space.id, "batch_size": self.data.batch_size,
+                "images": len(self.data.data.labels), **config}
+
+    def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.checkpoint.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save({"identity": dict(self._identity()), "step": step,
+                        "supernet": self.supernet.state_dict(),
+                        "optimizer": optimizer.state_dict()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.checkpoint)
+
+    def _restore(self, optimizer: torch.optim.Optimizer) -> int:
+        if not self.checkpoint.exists():
+            return 0
+        try:
+            state = torch.load(self.checkpoint, weights_only=True)
+        except Exception as error:
+            raise DataError(f"checkpoint {self.checkpoint} cannot be read ({error}); remove it to "
+                            "start anew") from None
+        if state["identity"] != self._identity():
+            raise DataError(f"checkpoint {self.checkpoint} is of another training; remove it or "
+                            "use another --out")
+        self.supernet.load_state_dict(state["supernet"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
