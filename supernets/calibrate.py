@@ -27,17 +27,20 @@ def recalibrate(module: nn.Module, batches: Iterable[Batch]) -> nn.Module:
     if not norms:
         return module
     momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-        norm.train()
     seen = 0
-    with torch.no_grad():
-        for inputs, _ in batches:
-            module(inputs)
-            seen += 1
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+            norm.train()
+        with torch.no_grad():
+            for inputs, _ in batches:
+                module(inputs)
+                seen += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.eval()
     if seen == 0:
         raise DataError("recalibration got no batches; give it images of train_calib")
-    return module.eval()
+    return module

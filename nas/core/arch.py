@@ -49,8 +49,8 @@ class Arch:
                 gene or value (or value type) that the space does not have.
         """
         try:
-            payload = json.loads(text)
-        except json.JSONDecodeError as error:
+            payload = json.loads(text, object_pairs_hook=_distinct)
+        except (ValueError, RecursionError) as error:
             raise ArchError(f"architecture is not valid JSON: {error}") from None
         if not isinstance(payload, dict) or set(payload) != {"space", "choices"}:
             raise ArchError('architecture JSON needs exactly the keys "space" and "choices"')
@@ -59,6 +59,14 @@ class Arch:
         if not isinstance(payload["choices"], dict):
             raise ArchError('architecture JSON: "choices" must be an object of gene: value')
         return make_arch(space, payload["choices"])
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # JSON lets a key come twice and the last one win; here that would hide a mistake.
+    payload = dict(pairs)
+    if len(payload) < len(pairs):
+        raise ValueError("a key comes twice")
+    return payload
 
 
 def make_arch(space: "SearchSpace", choices: Mapping[str, Any]) -> Arch:

@@ -91,8 +91,15 @@ class GraphBuilder:
 
     def conv2d(self, x: TensorSpec, out_channels: int, *, kernel: int = 1, stride: int = 1,
                groups: int = 1, bias: bool = False) -> TensorSpec:
-        """A square convolution with padding ``kernel // 2``."""
-        _, height, width = x.shape
+        """A square convolution with padding ``kernel // 2``.
+
+        Raises:
+            SpaceError: An even kernel, or groups that do not divide both channel counts.
+        """
+        channels, height, width = x.shape
+        if kernel % 2 == 0 or channels % groups or out_channels % groups:
+            raise SpaceError(f"conv2d {channels}→{out_channels}: kernel {kernel} must be odd and "
+                             f"{groups} groups must divide the channels")
         shape = (out_channels, _strided(height, stride), _strided(width, stride))
         return self._add("conv2d", (x,), shape, kernel=kernel, stride=stride, groups=groups,
                          bias=bias)
@@ -106,7 +113,14 @@ class GraphBuilder:
         return self._add(kind, (x,), x.shape)
 
     def binary(self, kind: str, x: TensorSpec, y: TensorSpec) -> TensorSpec:
-        """``add`` or ``mul``; the result has the shape of x, y may be broadcast."""
+        """``add`` or ``mul``; the result has the shape of x, y may be broadcast.
+
+        Raises:
+            SpaceError: y does not fit x.
+        """
+        if len(y.shape) != len(x.shape) or any(b not in (1, a)
+                                               for a, b in zip(x.shape, y.shape, strict=True)):
+            raise SpaceError(f"{kind}: {y.shape} does not broadcast to {x.shape}")
         return self._add(kind, (x, y), x.shape)
 
     def global_avg_pool(self, x: TensorSpec) -> TensorSpec:
@@ -130,15 +144,22 @@ class GraphBuilder:
 
 
 def block_of(kind: str, builder: GraphBuilder) -> Block:
-    """Returns the finished graph as a block whose key spells out every operator and shape."""
+    """Returns the finished graph as a block whose key spells out every operator and shape.
+
+    An operator that reads anything but the tensor made just before it names its inputs.
+    """
     graph = builder.build()
     parts = [kind, "x".join(map(str, builder.input.shape))]
+    previous = builder.input.name
     for node in graph.nodes:
+        part = node.kind
         if node.kind in ("conv2d", "linear"):
-            parts.append(f"{node.kind}{node.output.shape[0]}k{node.kernel}s{node.stride}"
-                         f"g{node.groups}{'b' if node.bias else ''}")
-        else:
-            parts.append(node.kind)
+            part += (f"{node.output.shape[0]}k{node.kernel}s{node.stride}g{node.groups}"
+                     f"{'b' if node.bias else ''}")
+        if node.inputs != (previous,):
+            part += f"({','.join(node.inputs)})"
+        parts.append(part)
+        previous = node.output.name
     return Block("|".join(parts), graph)
 
 
@@ -146,8 +167,11 @@ def chain(blocks: Sequence[Block]) -> BlockGraph:
     """Returns one graph that runs the blocks one after the other.
 
     Raises:
-        SpaceError: A block's input shape is not the output shape of the block before it.
+        SpaceError: There are no blocks, or a block's input shape is not the output shape of the
+            block before it.
     """
+    if not blocks:
+        raise SpaceError("no blocks to chain")
     first = blocks[0].graph.inputs[0]
     nodes: list[OpSpec] = []
     previous = first

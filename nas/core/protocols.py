@@ -1,6 +1,7 @@
 """The seams: what each independent part promises the others. Shapes are in `nas.core.types`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -78,14 +79,26 @@ class Evaluator(Protocol):
     def __call__(self, arch: Arch) -> Mapping[str, float]: ...
 
 
-class Screen(Protocol):
-    """The early exits in front of the evaluator: codes → which may go on."""
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What the early exits said of N codes: which passed, (N,), and how many left at which stage."""
 
-    def __call__(self, codes: IntArray) -> BoolArray: ...
+    passed: BoolArray
+    exits: Mapping[str, int]
+
+
+class Screen(Protocol):
+    """The early exits in front of the evaluator, cheapest first; pure, so that searchers count."""
+
+    def __call__(self, codes: IntArray) -> Screening: ...
 
 
 class Searcher(Protocol):
     """Proposes trials and learns from outcomes; a pure function of what it was told."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """``"sampled"`` candidates so far, and for each early exit's name how many left there."""
 
     def ask(self, n: int) -> Sequence[Trial]:
         """Returns up to n new trials; fewer only where the space is exhausted."""

@@ -1,6 +1,7 @@
 """Search spaces over genes with choices, some active only under one value of another gene."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -8,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from nas.core.arch import Arch, Value
-from nas.core.errors import ArchError, SpaceError
+from nas.core.errors import ArchError, InputError, SpaceError
 from nas.core.types import CODE_DTYPE, BoolArray, FloatArray, IntArray
 
 
@@ -123,8 +124,8 @@ class GeneSpace:
                 try:
                     codes[row, column] = self._code_of[column][type(value), value]
                 except KeyError:
-                    choices = list(self.genes[column].choices)
-                    raise ArchError(f"gene {name!r} takes one of {choices}, not {value!r}") from None
+                    raise ArchError(f"gene {name!r} takes one of "
+                                    f"{list(self.genes[column].choices)}, not {value!r}") from None
         return codes
 
     def decode(self, codes: IntArray) -> list[Arch]:
@@ -175,7 +176,12 @@ class GeneSpace:
 
         At least one gene moves, always to another value. The architecture itself comes back only
         if no live gene has a second choice.
+
+        Raises:
+            InputError: A rate outside 0 … 1.
         """
+        if not 0.0 <= rate <= 1.0:
+            raise InputError(f"mutation rate {rate} is outside 0 … 1")
         codes = self.encode([arch])[0]
         movable = np.flatnonzero(self.active(codes[None])[0] & (self.cardinalities > 1))
         if movable.size == 0:
@@ -218,36 +224,42 @@ def _check_genes(genes: Sequence[Gene]) -> None:
             raise SpaceError(f"gene {gene.name!r} has no choices")
         if len({type(value) for value in gene.choices}) > 1 or isinstance(gene.choices[0], bool):
             raise SpaceError(f"gene {gene.name!r}: choices must all be int, float or str")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in gene.choices):
+            raise SpaceError(f"gene {gene.name!r} has a choice that is not finite")
         if len(set(gene.choices)) < len(gene.choices):
             raise SpaceError(f"gene {gene.name!r} repeats a choice")
-        if gene.condition is not None:
-            parent = seen.get(gene.condition.parent)
-            if parent is None:
-                raise SpaceError(f"gene {gene.name!r}: its parent {gene.condition.parent!r} must "
-                                 "be declared before it")
-            if not set(gene.condition.values) <= set(parent.choices):
-                raise SpaceError(f"gene {gene.name!r}: {parent.name!r} never has one of "
-                                 f"{gene.condition.values}")
+        if len(gene.choices) > np.iinfo(CODE_DTYPE).max:
+            raise SpaceError(f"gene {gene.name!r} has {len(gene.choices)} choices; codes hold at "
+                             f"most {np.iinfo(CODE_DTYPE).max}")
+        _check_condition(gene, seen)
         seen[gene.name] = gene
 
 
+def _check_condition(gene: Gene, seen: Mapping[str, Gene]) -> None:
+    if gene.condition is None:
+        return
+    parent = seen.get(gene.condition.parent)
+    if parent is None:
+        raise SpaceError(f"gene {gene.name!r}: its parent {gene.condition.parent!r} must be "
+                         "declared before it")
+    known = {(type(value), value) for value in parent.choices}
+    if not gene.condition.values or not {(type(v), v) for v in gene.condition.values} <= known:
+        raise SpaceError(f"gene {gene.name!r}: {parent.name!r} never has one of "
+                         f"{gene.condition.values}")
+
+
 def _count(genes: Sequence[Gene]) -> int:
-    children: dict[str | None, list[Gene]] = {}
-    for gene in genes:
-        parent = gene.condition.parent if gene.condition else None
-        children.setdefault(parent, []).append(gene)
-
-    def subtree(gene: Gene) -> int:
-        total = 0
-        for value in gene.choices:
-            ways = 1
-            for child in children.get(gene.name, []):
-                if child.condition is not None and value in child.condition.values:
-                    ways *= subtree(child)
-            total += ways
-        return total
-
+    # Children follow their parents: backwards, the ways below each value are known when needed.
+    ways = {gene.name: [1] * len(gene.choices) for gene in genes}
+    choices = {gene.name: gene.choices for gene in genes}
     size = 1
-    for root in children.get(None, []):
-        size *= subtree(root)
+    for gene in reversed(genes):
+        total = sum(ways[gene.name])
+        if gene.condition is None:
+            size *= total
+            continue
+        parent = gene.condition.parent
+        for index, value in enumerate(choices[parent]):
+            if value in gene.condition.values:
+                ways[parent][index] *= total
     return size

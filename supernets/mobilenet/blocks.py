@@ -75,7 +75,8 @@ def _block_slot(config: MobileNetConfig, s: int, b: int, sides: Sides) -> Slot:
     genes = (f"stage{s}.depth", f"stage{s}.width", f"stage{s}.block{b}.kernel",
              f"stage{s}.block{b}.expansion")
     if b > 0:
-        return Slot(genes, lambda depth, width, *rest: make(depth, width, *rest, width))
+        return Slot(genes, lambda depth, width, kernel, expansion:
+                    make(depth, width, kernel, expansion, width))
     if s == 0:
-        return Slot(genes, lambda *values: make(*values, config.stem_width))
+        return Slot(genes, partial(make, in_width=config.stem_width))
     return Slot((*genes, f"stage{s - 1}.width"), make)

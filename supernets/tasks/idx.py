@@ -1,7 +1,9 @@
 """Folders of idx files, the format of MNIST and its relatives, plain or gzipped."""
 
 import gzip
+import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +41,13 @@ def read_idx(path: Path, *, axes: int) -> ImageArray:
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch the file again") from None
     header = 4 + 4 * axes
     if len(raw) < header or raw[:4] != bytes([0, 0, _UNSIGNED_BYTE, axes]):
         raise DataError(f"{path} is no idx file of unsigned bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", raw[4:header])
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    expected = header + math.prod(shape)
     if len(raw) != expected:
         raise DataError(f"{path} has {len(raw)} bytes where its header promises {expected}; fetch "
                         "the file again")

@@ -1,0 +1,49 @@
+"""The command `nas`: one verb a file; nothing heavy is imported before a verb runs."""
+
+import sys
+
+import typer
+
+from cli import export, listing, profile, search, train, verify
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False,
+                  help="Find the best network for your device: as accurate as possible, within a "
+                       "measured latency, exported as ONNX.")
+app.command("search")(search.search)
+app.command("train")(train.train)
+app.add_typer(profile.app, name="profile")
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
+app.command("list")(listing.list_)
+
+DEBUG = "--debug"
+
+
+def run() -> None:
+    """The console script: errors are one line on stderr; `--debug` shows the traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    debug = len(arguments) < len(sys.argv) - 1
+    sys.exit(main(arguments, debug=debug))
+
+
+def main(arguments: list[str], *, debug: bool = False) -> int:
+    """Runs one command line and returns its exit code: 0, 1 failed, 2 bad input, 130 stopped."""
+    from nas.core.errors import NasError
+
+    try:
+        code = app(arguments, standalone_mode=False)
+    except NasError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except Exception as error:
+        # Typer's usage errors are those of the click it was built with: know them by their method.
+        if debug or not hasattr(error, "format_message"):
+            raise
+        return _complain(f"{error.format_message()} (see `nas --help`)", 2)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"nas: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,77 @@
+"""Progress on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from nas.pipeline.events import Event, Watcher
+
+
+def print_json(payload: Any) -> None:
+    """Prints one JSON value."""
+    print(json.dumps(payload, indent=1))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """Prints a table; numbers are aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for column, index in zip(drawn.columns, range(len(columns)), strict=True):
+        if rows and all(isinstance(row[index], int | float) for row in rows):
+            column.justify = "right"
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row))
+    Console().print(drawn)
+
+
+def say(text: str) -> None:
+    """Prints a remark on stderr."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def progress() -> Iterator[Watcher]:
+    """Yields a watcher that draws one bar with an ETA for each stage on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bars: dict[str, Any] = {}
+    with Progress(TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+                  TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as drawn:
+        def watch(event: Event) -> None:
+            if event.stage not in bars:
+                bars[event.stage] = drawn.add_task(event.stage, total=event.total, note="")
+            drawn.update(bars[event.stage], completed=event.done, total=event.total,
+                         note=event.note)
+
+        yield watch
+
+
+def arch_summary(arch: Mapping[str, Any]) -> str:
+    """Returns the choices of the global genes of an architecture in one short text."""
+    stages: dict[str, dict[str, Any]] = {}
+    for gene, value in arch.items():
+        stage, _, name = gene.partition(".")
+        if name in ("width", "depth"):
+            stages.setdefault(stage, {})[name] = value
+    return " ".join(f"{parts.get('depth', '?')}×{parts.get('width', '?')}"
+                    for parts in stages.values())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

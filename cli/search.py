@@ -1,0 +1,92 @@
+"""`nas search`: the main job."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import Json, Supernet, Threads
+
+def search(
+    context: typer.Context,
+    supernet: Supernet = "mobilenet-fmnist",
+    device: Annotated[str, typer.Option(help="Whose latency counts; see `nas list devices`.")]
+        = "host",
+    objectives: Annotated[str, typer.Option(help="Metrics to minimise, with commas.")]
+        = "error,latency_ms",
+    max_latency_ms: Annotated[float | None, typer.Option(help="Largest latency allowed.")] = None,
+    max_params: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
+    max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds allowed.")] = None,
+    max_memory: Annotated[int | None, typer.Option(
+        help="Most bytes of live activations allowed, batch 1.")] = None,
+    searcher: Annotated[str, typer.Option(help="See `nas list searchers`.")] = "evolution",
+    budget: Annotated[int, typer.Option(help="Full validations.")] = 64,
+    executor: Annotated[str, typer.Option(help="How trials run.")] = "serial",
+    threads: Threads = 1,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    storage: Annotated[str | None, typer.Option(
+        help="Optuna storage URL of the ledger instead of a file in the run folder.")] = None,
+    config: Annotated[Path | None, typer.Option(
+        help="TOML file of these options; options on the command line win.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make.")] = None,
+    resume: Annotated[Path | None, typer.Option(
+        help="Run folder of a stopped search to go on with.")] = None,
+    json: Json = False,
+) -> None:
+    """Search a supernet for the best networks of a device and export the winner as ONNX."""
+    del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, searcher,
+         budget, executor, threads, seed, storage, out)  # read from the context: see _given
+    from cli.render import print_json, progress
+    from nas.core.errors import InputError
+    from nas.pipeline.config import make_config, read_config
+    from nas.pipeline.search import resume_search, run_search
+
+    given = _given(context)
+    if resume is not None and given:
+        option = next(iter(given)).replace("_", "-")
+        raise InputError(f"--resume takes everything from the run; drop --{option}")
+    with progress() as watch:
+        if resume is not None:
+            result = resume_search(resume, watch=watch)
+        else:
+            values = read_config(config) if config else {}
+            result = run_search(make_config({**values, **given}), watch=watch)
+    if json:
+        print_json(result.payload)
+    else:
+        _show(result.payload)
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """Returns the options that the user wrote, so that a config file can give the others."""
+    values = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if name not in ("config", "resume", "json") and source is not None \
+                and source.name != "DEFAULT":
+            values[name] = value
+    if "objectives" in values:
+        values["objectives"] = tuple(part.strip() for part in values["objectives"].split(","))
+    return values
+
+
+def _show(payload: dict[str, Any]) -> None:
+    from cli.render import arch_summary, table
+
+    best = payload["best"]
+    metrics = list(payload["pareto"][0]["metrics"])
+    rows = [[("* " if point["digest"] == best["digest"] else "  ") + point["digest"],
+             *(point["metrics"][name] for name in metrics), arch_summary(point["arch"])]
+            for point in payload["pareto"]]
+    counts, device = payload["counts"], payload["device"]
+    exits = sum(counts["early_exits"].values())
+    table(["network", *metrics, "depth×width"], rows,
+          title=f"Pareto front of {payload['supernet']} ({payload['space_size']:,} networks) on "
+                f"{device['id']}")
+    print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
+          f"{exits} left early; {payload['wall_s']:.0f} s")
+    print(f"latency: {device['kind']}, {device['note']}")
+    print(f"best *: test error {best['test']['error']:.2f} %, measured "
+          f"{best['measured_latency_ms']:.4f} ms; ONNX equals torch to "
+          f"{best['onnx_max_abs_diff']:.1e}")
+    print(f"bundle: {payload['run_dir']}/best   front: {payload['run_dir']}/pareto.png")

@@ -1,0 +1,28 @@
+"""`nas verify`: a bundle's checks, from its files alone."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an exported network.")],
+    json: Json = False,
+) -> None:
+    """Check a bundle: hashes, architecture, ONNX file and its answers. Exit 1 if one differs."""
+    from cli.render import print_json, table
+    from nas.export.verify import verify_bundle
+
+    report = verify_bundle(bundle)
+    if json:
+        print_json({"ok": report.ok, "checks": [asdict(check) for check in report.checks]})
+    else:
+        table(["check", "", "detail"],
+              [[check.name, "ok" if check.ok else "FAILED", check.detail]
+               for check in report.checks])
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,153 @@
+"""Latency of ONNX models on this machine, through ONNX Runtime.
+
+The value is CPU time: on a shared machine wall-clock time says more about the neighbours than
+about the network. What neighbours still do to it (shared caches, the other hyperthread) comes
+and goes over seconds, hence several passes over all models in random order, of which enough
+must agree.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from hardware_profiles.profile import MeasureProtocol, Runtime, Timing
+from hardware_profiles.session import Model, PassTimes, TimedSession
+from nas.core.errors import ProfileError
+from nas.core.types import FloatArray
+
+Progress = Callable[[int, int], None]  # (measurements done, measurements planned so far)
+
+CONTENDED = 1.1  # wall / CPU above this: other processes took the core away
+KEPT_MODEL_BYTES = 512 * 2**20  # sessions stay open up to this much; the rest open every pass
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The timings of many models, by key, and how much longer the wall clock ran than the CPU."""
+
+    timings: Mapping[str, Timing]
+    wall_over_cpu: float
+
+
+def this_runtime(*, threads: int = 1, batch: int = 1) -> Runtime:
+    """Returns the ONNX Runtime that is installed, on the CPU."""
+    return Runtime(version=version("onnxruntime"), threads=threads, batch=batch)
+
+
+def protocol_for(runtime: Runtime) -> MeasureProtocol:
+    """Returns the default protocol with the timer that sees all the threads."""
+    return MeasureProtocol(timer="thread_cpu" if runtime.threads == 1 else "process_cpu")
+
+
+def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
+            protocol: MeasureProtocol, rng: np.random.Generator,
+            progress: Progress | None = None) -> Measurement:
+    """Times many models in shuffled passes.
+
+    After `protocol.passes` passes over all models, those whose passes disagree are measured
+    again until enough agree, up to `protocol.max_passes`; what never agrees is marked unstable.
+
+    Args:
+        models: Key → a function that returns the serialised ONNX model, the same at each call.
+        runtime: What runs them.
+        protocol: Warm-up, runs, passes, timer.
+        rng: For the orders and the inputs.
+        progress: Called after each model of each pass.
+
+    Raises:
+        ProfileError: The runtime falls back to another execution provider, or cannot run a model.
+    """
+    bench = _Bench(models, runtime, protocol, rng)
+    times: dict[str, list[PassTimes]] = {key: [] for key in models}
+    pending, done, total = list(models), 0, len(models) * protocol.passes
+    for number in range(protocol.max_passes):
+        for index in rng.permutation(len(pending)):
+            times[pending[index]].append(bench.run(pending[index]))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        if number + 1 >= protocol.passes:
+            pending = [key for key in pending if not _agree(times[key], protocol)]
+            if number + 1 < protocol.max_passes:
+                total += len(pending)
+        if not pending:
+            break
+    every = [run for runs in times.values() for run in runs]
+    ratio = sum(run.loop_wall_ns for run in every) / sum(run.loop_cpu_ns for run in every)
+    return Measurement({key: summarise(runs, protocol) for key, runs in times.items()}, ratio)
+
+
+def measure_file(path: Path, *, batch: int = 1, threads: int = 1, seed: int = 0) -> Timing:
+    """Times one ONNX file; a dynamic first axis of its inputs is set to `batch`.
+
+    Raises:
+        ProfileError: The file is missing, no ONNX model, or ONNX Runtime cannot run it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProfileError(f"ONNX file {path} cannot be read ({error.strerror})") from None
+    runtime = this_runtime(threads=threads, batch=batch)
+    return measure({str(path): lambda: data}, runtime=runtime, protocol=protocol_for(runtime),
+                   rng=np.random.default_rng(seed)).timings[str(path)]
+
+
+def summarise(passes: list[PassTimes], protocol: MeasureProtocol) -> Timing:
+    """Returns the timing of one model from all of its passes."""
+    minima = pass_minima_ms(passes)
+    agreeing = minima[agreeing_passes(minima, protocol.tolerance)]
+    wall_ms = np.concatenate([one.wall_ns for one in passes]) / 1e6
+    return Timing(
+        latency_ms=float(np.median(agreeing)), cpu_min_ms=float(minima.min()),
+        wall_min_ms=float(wall_ms.min()), wall_median_ms=float(np.median(wall_ms)),
+        wall_p95_ms=float(np.quantile(wall_ms, 0.95)), pass_ms=tuple(minima.tolist()),
+        agreeing=len(agreeing), stable=len(agreeing) >= protocol.passes, runs=len(wall_ms))
+
+
+def pass_minima_ms(passes: list[PassTimes]) -> FloatArray:
+    """Returns the fastest run of each pass in CPU time, (passes,).
+
+    The kernel's CPU clock now and then loses part of a run: 3.9 µs where every other run takes
+    10.2 µs, while the wall clock sees nothing. A run whose wall/CPU ratio is more than 5 % above
+    the pass's median ratio is therefore left out.
+    """
+    minima = []
+    for one in passes:
+        ratio = one.wall_ns / np.maximum(one.cpu_ns, 1)
+        minima.append(one.cpu_ns[ratio <= 1.05 * np.median(ratio)].min() / 1e6)
+    return np.array(minima)
+
+
+def agreeing_passes(minima: FloatArray, tolerance: float) -> FloatArray:
+    """Returns the indices of the passes within the tolerance of the fastest.
+
+    Contention only ever adds time, so it is the fastest pass that the others must confirm.
+    """
+    return np.flatnonzero(minima <= (1.0 + tolerance) * minima.min())
+
+
+def _agree(passes: list[PassTimes], protocol: MeasureProtocol) -> bool:
+    return len(agreeing_passes(pass_minima_ms(passes), protocol.tolerance)) >= protocol.passes
+
+
+@dataclass(slots=True)
+class _Bench:
+    models: Mapping[str, Callable[[], bytes]]
+    runtime: Runtime
+    protocol: MeasureProtocol
+    rng: np.random.Generator
+    kept: dict[str, TimedSession] = field(default_factory=dict)
+    kept_bytes: int = 0
+
+    def run(self, key: str) -> PassTimes:
+        session = self.kept.get(key)
+        if session is None:
+            model = Model(key, self.models[key]())
+            session = TimedSession(model, runtime=self.runtime, rng=self.rng)
+            if self.kept_bytes + len(model.data) <= KEPT_MODEL_BYTES:
+                self.kept[key] = session
+                self.kept_bytes += len(model.data)
+        return session.time(self.protocol)

@@ -1,0 +1,129 @@
+"""One ONNX Runtime session set up as in deployment, and a loop that times it."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hardware_profiles.profile import MeasureProtocol, Runtime
+from nas.core.errors import ProfileError
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
+           "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A serialised ONNX model and the name that errors give it."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PassTimes:
+    """One pass over one model: each run's CPU and wall time, and both clocks over the loop."""
+
+    cpu_ns: NDArray[np.int64]
+    wall_ns: NDArray[np.int64]
+    loop_cpu_ns: int
+    loop_wall_ns: int
+
+
+class TimedSession:
+    """A loaded model with its inputs and outputs bound to memory that is there before a run.
+
+    Raises:
+        ProfileError: The execution provider is not there or does not take the whole model, or
+            the model cannot be loaded or run.
+    """
+
+    def __init__(self, model: Model, *, runtime: Runtime, rng: np.random.Generator) -> None:
+        self._session = open_session(model, runtime)
+        self._binding = self._session.io_binding()
+        self._bound: list[ort.OrtValue] = []  # a binding does not keep its inputs alive
+        for source in self._session.get_inputs():
+            value = ort.OrtValue.ortvalue_from_numpy(_random_input(source, model, runtime, rng))
+            self._binding.bind_ortvalue_input(source.name, value)
+            self._bound.append(value)
+        names = [output.name for output in self._session.get_outputs()]
+        for name in names:
+            self._binding.bind_output(name)
+        try:
+            self._session.run_with_iobinding(self._binding)  # tells the shapes of the outputs
+        except Exception as error:
+            raise ProfileError(f"ONNX Runtime cannot run {model.key}: {_line(error)}") from None
+        for name, value in zip(names, self._binding.get_outputs(), strict=True):
+            self._binding.bind_ortvalue_output(name, value)
+            self._bound.append(value)
+
+    def time(self, protocol: MeasureProtocol) -> PassTimes:
+        """Returns the times of one pass: the warm-up, then the timed runs."""
+        cpu = time.thread_time_ns if protocol.timer == "thread_cpu" else time.process_time_ns
+        wall = time.perf_counter_ns
+        run, binding = self._session.run_with_iobinding, self._binding
+        for _ in range(protocol.warm_up):
+            run(binding)
+        cpu_ns, wall_ns = np.empty((2, protocol.runs), dtype=np.int64)
+        loop_wall, loop_cpu = wall(), cpu()
+        for index in range(protocol.runs):
+            wall_start, cpu_start = wall(), cpu()
+            run(binding)
+            cpu_end, wall_end = cpu(), wall()
+            cpu_ns[index], wall_ns[index] = cpu_end - cpu_start, wall_end - wall_start
+        return PassTimes(cpu_ns, wall_ns, cpu() - loop_cpu, wall() - loop_wall)
+
+
+def open_session(model: Model, runtime: Runtime, *,
+                 options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """Returns a session as a deployment would open it, on the runtime's provider alone.
+
+    Raises:
+        ProfileError: The provider is not installed, or would hand work to the CPU silently; or
+            the model cannot be loaded.
+    """
+    if runtime.provider not in ort.get_available_providers():
+        raise ProfileError(f"this ONNX Runtime has no {runtime.provider}, only "
+                           f"{', '.join(ort.get_available_providers())}; install its package")
+    options = options or ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = runtime.threads
+    options.log_severity_level = 3
+    if runtime.threads > 1:  # a spinning thread would count as CPU time
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if runtime.provider != _CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(model.data, options,
+                                       providers=[(runtime.provider, runtime.provider_options)])
+    except Exception as error:  # the runtime's own exceptions share no base class but this
+        raise ProfileError(f"ONNX Runtime cannot load {model.key}: {_line(error)}") from None
+    if session.get_providers()[0] != runtime.provider:
+        raise ProfileError(f"{model.key}: ONNX Runtime fell back from {runtime.provider} to "
+                           f"{session.get_providers()[0]}; its drivers or libraries are missing")
+    return session
+
+
+def _random_input(source: ort.NodeArg, model: Model, runtime: Runtime,
+                  rng: np.random.Generator) -> NDArray[np.generic]:
+    if source.type not in _DTYPES:
+        raise ProfileError(f"{model.key}: input {source.name} has type {source.type}; known: "
+                           f"{', '.join(_DTYPES)}")
+    first, *rest = source.shape or [1]
+    shape = [first if isinstance(first, int) else runtime.batch, *rest]
+    if not all(isinstance(size, int) for size in shape):
+        raise ProfileError(f"{model.key}: input {source.name} has the dynamic shape "
+                           f"{source.shape}; only its first axis may be dynamic")
+    dtype = np.dtype(_DTYPES[source.type])
+    if dtype.kind == "f":
+        return rng.standard_normal(shape, dtype=np.float32).astype(dtype)
+    return np.zeros(shape, dtype)  # an index: zero is in every table
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

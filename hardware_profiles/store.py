@@ -1,0 +1,81 @@
+"""Where profiles lie: one file each under the user's cache folder."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from hardware_profiles.profile import (
+    AGAIN,
+    HardwareProfile,
+    ProfileKey,
+    read_profile,
+    write_profile,
+)
+from nas.core.errors import ProfileError
+
+CACHE_VARIABLE = "NAS_CACHE_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProfile:
+    """A file of the store: its profile, or else the one line that says why it has none."""
+
+    path: Path
+    profile: HardwareProfile | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStore:
+    """The profiles in one folder; the name of a file follows from its profile's key."""
+
+    folder: Path
+
+    def path(self, key: ProfileKey) -> Path:
+        """Returns where the profile with this key lies, or would lie."""
+        return self.folder / key.file_name
+
+    def find(self, key: ProfileKey) -> HardwareProfile | None:
+        """Returns the profile with this key, or None if there is none yet.
+
+        Raises:
+            ProfileError: Its file is damaged, of another schema version, or holds another key.
+        """
+        path = self.path(key)
+        if not path.exists():
+            return None
+        profile = read_profile(path)
+        if profile.key != key:
+            raise ProfileError(f"profile {path} is not what its name says; delete it and {AGAIN}")
+        return profile
+
+    def save(self, profile: HardwareProfile) -> Path:
+        """Writes the profile, whole or not at all, in place of one with the same key.
+
+        Raises:
+            ProfileError: The folder cannot be written.
+        """
+        path = self.path(profile.key)
+        write_profile(profile, path)
+        return path
+
+    def list(self) -> Sequence[StoredProfile]:
+        """Returns every file of the store by name; one that cannot be used says why."""
+        return [_stored(path) for path in sorted(self.folder.glob("*.json"))]
+
+
+def user_store(environ: Mapping[str, str] = os.environ) -> ProfileStore:
+    """Returns the store of this user: under ``$NAS_CACHE_DIR``, else the user's cache folder."""
+    root = environ.get(CACHE_VARIABLE)
+    base = Path(root) if root else platformdirs.user_cache_path("nas-service")
+    return ProfileStore(base / "profiles")
+
+
+def _stored(path: Path) -> StoredProfile:
+    try:
+        return StoredProfile(path, read_profile(path), None)
+    except ProfileError as error:
+        return StoredProfile(path, None, str(error))

@@ -1,0 +1,79 @@
+"""What a search is about: objectives, constraints, the early exits in front of validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nas.core.errors import EvaluationError
+from nas.core.protocols import Screen
+from nas.core.space import SearchSpace
+from nas.core.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric to be minimised or maximised.
+
+    Attributes:
+        name: Of the metric, such as ``"error"``.
+        unit: Such as ``"%"`` or ``"ms"``.
+        direction: Which way is better.
+    """
+
+    name: str
+    unit: str
+    direction: Literal["minimize", "maximize"] = "minimize"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on a metric: value ≤ bound. Estimates are held to it at their upper end.
+
+    Attributes:
+        metric: Name of the metric.
+        bound: Largest allowed value.
+        option: How the user wrote it, such as ``"--max-latency-ms"``, for messages.
+    """
+
+    metric: str
+    bound: float
+    option: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """All that a searcher is given.
+
+    Attributes:
+        space: Where to look.
+        objectives: ≥1.
+        screen: The early exits; a trial must pass it before it is asked for.
+        seed: Of all the searcher's randomness.
+    """
+
+    space: SearchSpace
+    objectives: Sequence[Objective]
+    screen: Screen
+    seed: int
+
+
+def minimized(objectives: Sequence[Objective],
+              metrics: Sequence[Mapping[str, float]]) -> FloatArray:
+    """Returns the objective values (N, objectives), signs turned so that smaller is better.
+
+    Raises:
+        EvaluationError: A metric is missing or not finite.
+    """
+    values = np.empty((len(metrics), len(objectives)))
+    for row, found in enumerate(metrics):
+        for column, objective in enumerate(objectives):
+            if objective.name not in found:
+                raise EvaluationError(f"the evaluation gave no {objective.name!r}; it gave "
+                                      f"{', '.join(found) or 'nothing'}")
+            sign = 1.0 if objective.direction == "minimize" else -1.0
+            values[row, column] = sign * found[objective.name]
+    if not np.isfinite(values).all():
+        raise EvaluationError("the evaluation gave an objective that is not finite")
+    return values

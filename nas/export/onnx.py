@@ -1,0 +1,81 @@
+"""A module as one self-contained ONNX file whose first axis is a free batch size."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from nas.core.errors import ExportError, InputError
+from nas.export.files import replace_file
+
+BATCH_AXIS = "batch"
+
+
+def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
+                metadata: Mapping[str, str], input_name: str = "input",
+                output_name: str = "output") -> onnx.ModelProto:
+    """Writes a module in evaluation mode as an ONNX file, all or nothing, and returns the model.
+
+    Batch norms come out folded into the convolutions before them. The same module gives the same
+    bytes: what the exporter notes of source files and lines is taken out.
+
+    Args:
+        module: From one tensor (B, …) to one tensor (B, …); not changed.
+        example_inputs: (B, …) with B ≥ 2, since a batch of 1 would be taken for a constant.
+        path: Of the file.
+        metadata: Written into the file's ``metadata_props``.
+        input_name: Of the graph's input.
+        output_name: Of the graph's output.
+
+    Raises:
+        InputError: The module is in training mode, or the example batch is too small.
+        ExportError: The exporter or the ONNX checker refuses the module.
+        OSError: The file cannot be written.
+    """
+    if any(part.training for part in module.modules()):
+        raise InputError("only a module in evaluation mode can be exported; call eval() first")
+    if len(example_inputs) < 2:
+        raise InputError(f"export needs an example batch of at least 2, not {len(example_inputs)}")
+    model = _translate(module, example_inputs, input_name, output_name)
+    _clear_notes(model)
+    model.producer_name = "nas"
+    onnx.helper.set_model_props(model, dict(metadata))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the ONNX checker refuses the exported model: {_line(error)}") from None
+    replace_file(path, model.SerializeToString(deterministic=True))
+    return model
+
+
+def _translate(module: nn.Module, inputs: Tensor, input_name: str,
+               output_name: str) -> onnx.ModelProto:
+    batch = torch.export.Dim(BATCH_AXIS)
+    try:
+        program = torch.onnx.export(
+            module, (inputs,), dynamo=True, external_data=False, verbose=False,
+            input_names=[input_name], output_names=[output_name],
+            dynamic_shapes=({0: batch},))
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise ExportError(f"torch cannot export {type(module).__name__} to ONNX: "
+                          f"{_line(error)}") from error
+    return cast(Any, program).model_proto  # type: ignore[no-any-return]
+
+
+def _clear_notes(model: onnx.ModelProto) -> None:
+    # Stack traces with paths of the exporting machine, half of a small file.
+    graph = model.graph
+    groups: Iterable[Iterable[Any]] = ([graph], graph.node, graph.input, graph.output,
+                                       graph.value_info, graph.initializer)
+    for group in groups:
+        for item in group:
+            del item.metadata_props[:]
+            item.doc_string = ""
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

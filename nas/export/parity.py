@@ -1,0 +1,67 @@
+"""Whether ONNX Runtime gives the answers that torch gave. Legend: N inputs, K classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-4  # largest allowed difference of a logit
+
+F32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """How two sets of logits of the same inputs differ.
+
+    Attributes:
+        inputs: How many were compared.
+        max_abs_diff: Of any logit; not finite if a logit is not.
+        top1_changed: Inputs with another best class although the two best logits of the
+            reference differ by more than the tolerance.
+    """
+
+    inputs: int
+    max_abs_diff: float
+    top1_changed: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the two agree."""
+        return self.max_abs_diff <= TOLERANCE and self.top1_changed == 0  # NaN compares false
+
+    def __str__(self) -> str:
+        return (f"{self.inputs} inputs: max |Δlogit| {self.max_abs_diff:.1e} (allowed "
+                f"{TOLERANCE:.0e}), top-1 changed {self.top1_changed}")
+
+
+def compare(reference: F32Array, found: F32Array) -> Parity:
+    """Returns the difference of logits (N, …, K); shapes that differ count as not finite."""
+    inputs = len(reference)
+    if reference.shape != found.shape:
+        return Parity(inputs=inputs, max_abs_diff=float("inf"), top1_changed=inputs)
+    difference = np.abs(reference.astype(np.float64) - found)
+    best = np.sort(reference, axis=-1)[..., -2:]
+    clear = best[..., -1] - best[..., 0] > TOLERANCE
+    changed = clear & (reference.argmax(-1) != found.argmax(-1))
+    return Parity(inputs=inputs, max_abs_diff=float(difference.max(initial=0.0)),
+                  top1_changed=int(changed.reshape(inputs, -1).any(axis=1).sum()))
+
+
+def open_session(model: bytes) -> Any:
+    """Returns an ONNX Runtime session of a serialised model, on one CPU thread and silent."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: Any, inputs: F32Array, *, batch: int) -> F32Array:
+    """Returns the first output for inputs (N, …), run in batches of this many."""
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: inputs[start:start + batch]})[0]
+             for start in range(0, len(inputs), batch)]
+    return np.concatenate(parts)

@@ -1,0 +1,40 @@
+"""What is registered, as plain rows for `nas list`."""
+
+from typing import Any
+
+from hardware_profiles.registry import DEVICES
+from nas.core.registry import Registry, resolve
+from nas.execution.registry import EXECUTORS
+from nas.search.registry import SEARCHERS
+from supernets.mobilenet.config import build_space
+from supernets.registry import SUPERNETS
+
+
+def supernets() -> list[dict[str, Any]]:
+    """Returns name, family, exact space size and whether weights are shipped."""
+    rows = []
+    for entry in SUPERNETS.entries:
+        config = entry.info.get("config")
+        size = build_space(resolve(config)).size if config else None
+        rows.append({"name": entry.name, "family": entry.info.get("family"), "space_size": size,
+                     "shipped": entry.info.get("shipped", False)})
+    return rows
+
+
+def devices() -> list[dict[str, Any]]:
+    """Returns name, kind, runtime, provider, precision and threads."""
+    return _rows(DEVICES)
+
+
+def searchers() -> list[dict[str, Any]]:
+    """Returns name, source and whether several objectives are possible."""
+    return _rows(SEARCHERS)
+
+
+def executors() -> list[dict[str, Any]]:
+    """Returns name and source."""
+    return _rows(EXECUTORS)
+
+
+def _rows(registry: Registry) -> list[dict[str, Any]]:
+    return [{"name": entry.name, **entry.info} for entry in registry.entries]

@@ -1,0 +1,114 @@
+"""From a frozen configuration to the objects that do the work: the one place that joins packages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardware_profiles.host import host_key, profile_host
+from hardware_profiles.profile import Profile
+from hardware_profiles.registry import DEVICES
+from hardware_profiles.store import ProfileStore
+from hardware_profiles.table import LatencyTable
+from nas.core.costs import ClosedFormCosts
+from nas.core.errors import InputError
+from nas.core.problem import Problem
+from nas.core.protocols import CostModel, Executor, Searcher, Supernet
+from nas.core.registry import resolve
+from nas.core.rng import derive_rng
+from nas.evaluation.cascade import Cascade, CostStage, check_feasible
+from nas.evaluation.inherited import InheritedEvaluator
+from nas.execution.registry import EXECUTORS
+from nas.pipeline.config import METRICS, SearchConfig
+from nas.pipeline.device import torch_device
+from nas.pipeline.events import Event, Watcher
+from nas.search.registry import SEARCHERS
+from supernets.folder import CARD, load_supernet
+from supernets.registry import SUPERNETS
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What one search runs with."""
+
+    supernet: Supernet
+    profile: Profile
+    problem: Problem
+    searcher: Searcher
+    executor: Executor
+    evaluate: InheritedEvaluator
+
+
+def compose(config: SearchConfig, *, watch: Watcher, profile: Profile | None = None) -> Parts:
+    """Returns the parts of a search; measures the device's profile where none is stored.
+
+    Args:
+        config: What is asked for.
+        watch: Is told of measuring.
+        profile: The profile of a run that is resumed; the stored or a new one if absent.
+
+    Raises:
+        InputError: A name that is unknown, or constraints that nothing meets.
+    """
+    searcher_type = resolve(SEARCHERS.get(config.searcher).target)
+    executor_type = resolve(EXECUTORS.get(config.executor).target)
+    supernet = open_supernet(config.supernet)
+    profile = profile or device_profile(config.device, supernet, threads=config.threads,
+                                        watch=watch)
+    closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
+    latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
+    models: Sequence[CostModel] = (latency, closed)
+    stages = [CostStage(constraint, _model_of(constraint.metric, models))
+              for constraint in config.constraints()]
+    # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
+    stages.sort(key=lambda stage: stage.constraint.metric == "latency_ms")
+    check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
+    problem = Problem(space=supernet.space, objectives=config.objective_values(),
+                      screen=Cascade(stages), seed=config.seed)
+    costs = [name for name in METRICS if name != "error"]
+    return Parts(supernet=supernet, profile=profile, problem=problem,
+                 searcher=searcher_type(problem, budget=config.budget), executor=executor_type(),
+                 evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
+
+
+def open_supernet(name: str) -> Supernet:
+    """Returns a supernet by folder, registered name or ``module:factory``.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    folder = Path(name)
+    if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
+        return load_supernet(folder, device=torch_device())
+    supernet: Supernet = resolve(SUPERNETS.get(name).target)()
+    return supernet
+
+
+def device_profile(name: str, supernet: Supernet, *, threads: int, watch: Watcher) -> Profile:
+    """Returns the stored profile of a device and space, or measures this machine.
+
+    Raises:
+        InputError: An unknown device.
+    """
+    DEVICES.get(name)
+    store = ProfileStore()
+    key = host_key(supernet.space, supernet.vocabulary, threads=threads)
+    found = store.find(key)
+    if found is not None:
+        return found
+    return measure_host(supernet, threads=threads, store=store, watch=watch)
+
+
+def measure_host(supernet: Supernet, *, threads: int, store: ProfileStore,
+                 watch: Watcher) -> Profile:
+    """Measures this machine and stores its profile."""
+    profile = profile_host(
+        supernet.space, supernet.vocabulary, supernet.block_ids, threads=threads,
+        progress=lambda done, total: watch(Event("profile", done, total)))
+    store.save(profile)
+    return profile
+
+
+def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:
+    for model in models:
+        if metric in model.metrics:
+            return model
+    raise InputError(f"no cost model predicts {metric!r}")

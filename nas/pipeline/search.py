@@ -1,0 +1,154 @@
+"""The use-case of `nas search`: a frozen configuration → a run folder with the chosen network."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hardware_profiles.measure import measure_file
+from hardware_profiles.profile import Profile
+from nas.core.errors import EvaluationError, NasError
+from nas.core.pareto import non_dominated
+from nas.core.problem import minimized
+from nas.core.trial import Outcome
+from nas.pipeline.compose import Parts, compose
+from nas.pipeline.config import SearchConfig
+from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.export import Bundle, export_network, open_ledger
+from nas.pipeline.picture import draw_front
+from nas.pipeline.run_dir import RunDir, write_json
+from nas.search.driver import drive
+
+VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
+
+
+class RunInterrupted(NasError):
+    """A search that was stopped by hand; everything finished is in its ledger."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A finished search.
+
+    Attributes:
+        run_dir: Its folder.
+        payload: The contents of ``pareto.json``.
+    """
+
+    run_dir: Path
+    payload: Mapping[str, Any]
+
+
+def run_search(config: SearchConfig, *, watch: Watcher = silent) -> SearchResult:
+    """Runs a search from its beginning.
+
+    Raises:
+        InputError: A configuration that cannot work; then no folder is made.
+        RunInterrupted: Ctrl-C; the message has the command that goes on.
+        NasError: No network could be validated or exported.
+    """
+    started = time.monotonic()
+    path = RunDir.new_path(config)
+    parts = compose(config, watch=watch)
+    run = RunDir.create(path, config, parts.profile)
+    return _search(run, config, parts, watch, started)
+
+
+def resume_search(run_dir: Path, *, watch: Watcher = silent) -> SearchResult:
+    """Goes on with a stopped search; the result is that of one never stopped.
+
+    Raises:
+        InputError: No run folder, or a ledger of another search.
+    """
+    started = time.monotonic()
+    run, config, profile = RunDir.open(run_dir)
+    parts = compose(config, watch=watch, profile=profile)
+    return _search(run, config, parts, watch, started)
+
+
+def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
+            started: float) -> SearchResult:
+    finished: list[Outcome] = []
+
+    def on_outcome(outcome: Outcome) -> None:
+        finished.append(outcome)
+        watch(Event("search", len(finished), config.budget, _note(outcome)))
+
+    ledger = open_ledger(run, config, parts.problem)
+    try:
+        outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
+                         budget=config.budget, on_outcome=on_outcome)
+        front = pareto_front(parts, outcomes)
+        best = min(front, key=lambda outcome: _preference(outcome, config.objectives))
+        bundle = export_network(parts.supernet, best, run.best, watch=watch)
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"stopped after {len(finished)} of {config.budget} validations; go on "
+                             f"with: nas search --resume {run.path}") from None
+    payload = _payload(run, config, parts, outcomes, front, best, bundle)
+    payload["wall_s"] = round(time.monotonic() - started, 2)
+    draw_front([o for o in outcomes if o.ok], front, best, parts.problem.objectives, run.picture,
+               title=f"{config.supernet} on {payload['device']['id']}")
+    write_json(payload, run.pareto)
+    return SearchResult(run.path, payload)
+
+
+def pareto_front(parts: Parts, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Returns the outcomes that no other dominates, best first objective first.
+
+    Raises:
+        EvaluationError: Every trial failed.
+    """
+    good = [outcome for outcome in outcomes if outcome.ok]
+    if not good:
+        reason = outcomes[0].error if outcomes else "none was proposed"
+        raise EvaluationError(f"no network could be validated; the first failed with: {reason}")
+    values = minimized(parts.problem.objectives, [outcome.metrics for outcome in good])
+    front = [outcome for outcome, keep in zip(good, non_dominated(values), strict=True) if keep]
+    names = [objective.name for objective in parts.problem.objectives]
+    return sorted(front, key=lambda outcome: _preference(outcome, names))
+
+
+def _preference(outcome: Outcome, objectives: Sequence[str]) -> tuple[float, ...]:
+    return tuple(outcome.metrics[name] for name in objectives)
+
+
+def _note(outcome: Outcome) -> str:
+    if not outcome.ok:
+        return f"failed: {outcome.error}"
+    return f"error {outcome.metrics['error']:.2f} %, {outcome.metrics['latency_ms']:.3f} ms"
+
+
+def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence[Outcome],
+             front: Sequence[Outcome], best: Outcome, bundle: Bundle) -> dict[str, Any]:
+    counts = dict(parts.searcher.counts)
+    sampled = counts.pop("sampled")
+    measured = measure_file(bundle.folder / "model.onnx", threads=config.threads)
+    return {
+        "run_dir": str(run.path),
+        "supernet": config.supernet,
+        "space_size": parts.problem.space.size,
+        "searcher": config.searcher,
+        "seed": config.seed,
+        "device": _device(parts.profile),
+        "counts": {"sampled": sampled, "early_exits": counts,
+                   "evaluated": sum(outcome.ok for outcome in outcomes),
+                   "failed": sum(not outcome.ok for outcome in outcomes)},
+        "pareto": [_point(outcome) for outcome in front],
+        "best": {**_point(best), "test": dict(bundle.test),
+                 "measured_latency_ms": measured.latency_ms, "onnx": "best/model.onnx",
+                 "onnx_max_abs_diff": bundle.max_abs_diff},
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+def _point(outcome: Outcome) -> dict[str, Any]:
+    arch = outcome.trial.arch
+    return {"digest": arch.digest, "arch": arch.as_dict(), "metrics": dict(outcome.metrics)}
+
+
+def _device(profile: Profile) -> dict[str, Any]:
+    raise NotImplementedError

@@ -1,0 +1,179 @@
+"""The use-case of `nas train`: a folder of images → a supernet folder."""
+
+import dataclasses
+import hashlib
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.core.errors import InputError
+from nas.core.registry import resolve
+from nas.core.rng import derive_rng
+from nas.pipeline.config import validated
+from nas.pipeline.device import torch_device
+from nas.pipeline.events import Event, Watcher, silent
+from supernets.folder import save_supernet
+from supernets.mobilenet.config import MobileNetConfig
+from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.registry import SUPERNETS
+from supernets.tasks.idx import read_split
+from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.tasks.splits import balanced, halves
+from supernets.training.data import Augmentation, TrainingData
+from supernets.training.trainer import Progress, TrainConfig, Trainer
+
+CALIBRATION_IMAGES = 2048
+CHECKPOINT = "checkpoint.pt"
+
+# Data sets recognised by the SHA-256 of their training labels, for the class names alone.
+_KNOWN_LABELS = {
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot"),
+}
+
+
+class TrainRequest(BaseModel):
+    """What to train.
+
+    Attributes:
+        supernet: Name of a family member to train anew.
+        data: Folder of idx files (train-… and t10k-…), plain or gzipped; class names are read
+            from ``labels.txt``, one a line, where there is one.
+        out: Folder to make; a folder that holds a checkpoint is resumed.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        learning_rate: Peak.
+        seed: Of everything random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    supernet: str = "mobilenet-fmnist"
+    data: Path
+    out: Path
+    epochs: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=0.3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+def make_request(values: dict[str, Any]) -> TrainRequest:
+    """Returns the request of these values.
+
+    Raises:
+        InputError: An unknown key or a value out of range; one line.
+    """
+    return validated(TrainRequest, values)
+
+
+def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
+    """Trains a supernet and returns its folder; a stopped run goes on from its checkpoint.
+
+    Raises:
+        InputError: Unknown supernet, unusable data, or `out` holds something else.
+    """
+    _check_out(request.out)
+    task, training = _read_data(request)
+    config = _config_for(request.supernet, task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        supernet = MobileNetSupernet(config, task)
+    supernet.to(device=task.device, memory_format=torch.channels_last)
+    request.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(
+        supernet=supernet, task=task,
+        data=TrainingData(data=training, batch_size=request.batch_size, seed=request.seed,
+                          augmentation=Augmentation()),
+        config=TrainConfig(epochs=request.epochs, learning_rate=request.learning_rate,
+                           seed=request.seed),
+        checkpoint=request.out / CHECKPOINT,
+        on_step=lambda progress: watch(_event(progress)))
+    trainer.run()
+    return finish(supernet, task, request)
+
+
+def finish(supernet: MobileNetSupernet, task: ImageClassification, request: TrainRequest) -> Path:
+    """Stores the largest network's batch-norm statistics and writes the supernet folder."""
+    largest = supernet.recalibrated(supernet.space.extreme(largest=True),
+                                    task.batches("train_calib"))
+    statistics = {name: value for name, value in largest.state_dict().items()
+                  if name.endswith(("running_mean", "running_var"))}
+    supernet.load_state_dict(statistics, strict=False)
+    partial = request.out / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_supernet(partial, supernet, task, _provenance(request))
+    for path in sorted(partial.iterdir(), reverse=True):  # the card comes last among the three
+        path.replace(request.out / path.name)
+    partial.rmdir()
+    return request.out
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give --out a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / CHECKPOINT).is_file():
+        raise InputError(f"{out} exists and holds no training to resume; give another --out")
+
+
+def _read_data(request: TrainRequest) -> tuple[ImageClassification, LabelledImages]:
+    images, labels = read_split(request.data, "train")
+    held_out = LabelledImages(*read_split(request.data, "t10k"))
+    training = LabelledImages(images, labels)
+    search, test = halves(held_out, derive_rng(request.seed, "split"))
+    calib = balanced(training, CALIBRATION_IMAGES, derive_rng(request.seed, "train_calib"))
+    height, width = images.shape[1:]
+    pixels = images.astype("float32") / 255
+    task = ImageClassification(
+        labels=_class_names(request.data, labels), input_shape=(1, height, width),
+        mean=round(float(pixels.mean()), 3), std=round(float(pixels.std()), 3),
+        splits={"train_calib": calib, "search": search, "test": test}, device=torch_device())
+    return task, training
+
+
+def _class_names(folder: Path, labels: Any) -> tuple[str, ...]:
+    classes = int(labels.max()) + 1
+    file = folder / "labels.txt"
+    if file.is_file():
+        names = tuple(file.read_text().split("\n"))
+        names = tuple(name.strip() for name in names if name.strip())
+    else:
+        digest = hashlib.sha256(labels.tobytes()).hexdigest()
+        names = _KNOWN_LABELS.get(digest, tuple(str(label) for label in range(classes)))
+    if len(names) != classes:
+        raise InputError(f"{file} names {len(names)} classes, but the labels have {classes}")
+    return names
+
+
+def _config_for(name: str, task: ImageClassification) -> MobileNetConfig:
+    entry = SUPERNETS.get(name)
+    if "config" not in entry.info:
+        raise InputError(f"supernet {name!r} cannot be trained anew: it has no configuration")
+    preset: MobileNetConfig = resolve(entry.info["config"])
+    if (task.input_shape, len(task.labels)) == (preset.input_shape, preset.num_classes):
+        return preset
+    sides = "x".join(map(str, task.input_shape[1:]))
+    return dataclasses.replace(preset, name=f"mobilenet-{sides}-{len(task.labels)}/1",
+                               input_shape=task.input_shape, num_classes=len(task.labels))
+
+
+def _provenance(request: TrainRequest) -> dict[str, Any]:
+    files = sorted(path for path in request.data.iterdir() if "-ubyte" in path.name)
+    return {
+        "trained_by": "nas train",
+        "arguments": request.model_dump(mode="json", exclude={"data", "out"}),
+        "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                        for path in files},
+        "versions": {name: version(name) for name in ("nas-service", "torch", "timm", "numpy")},
+    }
+
+
+def _event(progress: Progress) -> Event:
+    epoch = progress.step / progress.steps_per_epoch
+    return Event("train", progress.step, progress.total_steps,
+                 f"epoch {epoch:.1f}, loss {progress.loss:.3f}")

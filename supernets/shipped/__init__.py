@@ -1,0 +1,11 @@
+"""Trained supernets that come with the package, one folder each."""
+
+from pathlib import Path
+
+from supernets.folder import load_supernet
+from supernets.mobilenet.supernet import MobileNetSupernet
+
+
+def mobilenet_fmnist() -> MobileNetSupernet:
+    """Returns the supernet trained on Fashion-MNIST by ``nas train``."""
+    return load_supernet(Path(__file__).parent / "mobilenet_fmnist")

@@ -1,0 +1,163 @@
+"""Bad input: one line on stderr, exit code 2, nothing made and nothing lost."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import supernets.shipped
+from cli.main import main
+
+SHIPPED = Path(supernets.shipped.__file__).parent / "mobilenet_fmnist"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """Runs a command that must fail; returns its one line."""
+    assert main(list(arguments)) == code
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("nas: ")]
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    return lines[0]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_unknown_supernet_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    line = fails(capsys, "search", "--supernet", "mobilenet-fminst")
+    assert "mobilenet-fminst" in line
+    assert "did you mean mobilenet-fmnist?" in line
+
+
+def test_unknown_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown device 'toaster'" in fails(capsys, "search", "--device", "toaster")
+
+
+def test_unknown_searcher(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean evolution?" in fails(capsys, "search", "--searcher", "evolutoin")
+
+
+def test_unknown_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no module 'nowhere'" in fails(capsys, "search", "--supernet", "nowhere:factory")
+
+
+def test_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--latency" in fails(capsys, "search", "--latency", "3")
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("--budget", "0"), ("--max-latency-ms", "-1"), ("--seed", "-3"), ("--budget", "many"),
+    ("--objectives", "error,happiness"), ("--objectives", "error,error")])
+def test_option_out_of_range(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    assert option.lstrip("-") in fails(capsys, "search", option, value)
+
+
+def test_config_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str],
+                                         tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("bugdet = 3\n")
+    assert "bugdet" in fails(capsys, "search", "--config", "my.toml")
+
+
+def test_config_file_that_is_not_toml(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("budget 3\n")
+    assert "my.toml" in fails(capsys, "search", "--config", "my.toml")
+
+
+def test_missing_config_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "none.toml does not exist" in fails(capsys, "search", "--config", "none.toml")
+
+
+def test_existing_output_folder_is_left_alone(capsys: pytest.CaptureFixture[str],
+                                              tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "precious.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert "run exists" in fails(capsys, "search", "--out", "run")
+    assert [path.name for path in kept.parent.iterdir()] == ["precious.txt"]
+
+
+def test_resume_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no run folder" in fails(capsys, "search", "--resume", str(tmp_path))
+
+
+def test_resume_takes_no_other_option(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "drop --budget" in fails(capsys, "search", "--resume", str(tmp_path), "--budget", "3")
+
+
+def test_impossible_macs_names_the_smallest(capsys: pytest.CaptureFixture[str],
+                                            tiny_profile_cache: None) -> None:
+    line = fails(capsys, "search", "--max-macs", "1000")
+    assert "--max-macs 1000" in line
+    assert "534032" in line.replace(",", "")
+
+
+def test_impossible_latency_names_the_smallest(capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                                               tiny_profile_cache: None) -> None:
+    line = fails(capsys, "search", "--max-latency-ms", "0.001", "--out", "run")
+    assert "--max-latency-ms 0.001" in line
+    assert "smallest reachable" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "nowhere does not exist" in fails(
+        capsys, "train", "--data", "nowhere", "--out", "trained")
+    assert not (tmp_path / "trained").exists()
+
+
+def test_truncated_idx_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    header = np.array([0x803, 60, 28, 28], dtype=">u4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(100)))
+    line = fails(capsys, "train", "--data", ".", "--out", "trained")
+    assert "train-images-idx3-ubyte.gz" in line
+    assert "fetch the file again" in line
+
+
+def test_training_does_not_overwrite_a_folder(capsys: pytest.CaptureFixture[str],
+                                              tmp_path: Path) -> None:
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "precious.txt").write_text("mine")
+    assert "no training to resume" in fails(capsys, "train", "--data", ".", "--out", "trained")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "images.npz", "supernet.json"])
+def test_corrupt_supernet_file(capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                               name: str) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "mine")
+    damaged = bytearray((tmp_path / "mine" / name).read_bytes())
+    damaged[0] ^= 0xFF
+    (tmp_path / "mine" / name).write_bytes(damaged)
+    assert name in fails(capsys, "search", "--supernet", "./mine")
+
+
+def test_supernet_folder_without_weights(capsys: pytest.CaptureFixture[str],
+                                         tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "mine")
+    (tmp_path / "mine" / "weights.safetensors").unlink()
+    assert "lacks weights.safetensors" in fails(capsys, "search", "--supernet", "./mine")
+
+
+def test_supernet_of_a_newer_schema(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "mine")
+    card = json.loads((tmp_path / "mine" / "supernet.json").read_text())
+    (tmp_path / "mine" / "supernet.json").write_text(json.dumps({**card, "schema_version": 99}))
+    assert "schema 99" in fails(capsys, "search", "--supernet", "./mine")
+
+
+def test_export_of_an_unknown_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no run folder" in fails(capsys, "export", str(tmp_path), "--digest", "0123456789ab")
+
+
+def test_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere" in fails(capsys, "verify", "nowhere")
+
+
+def test_unknown_profile(capsys: pytest.CaptureFixture[str], tiny_profile_cache: None) -> None:
+    assert "nowhere" in fails(capsys, "profile", "show", "nowhere")

@@ -1,0 +1,19 @@
+"""The public names of `nas`."""
+
+import nas
+
+
+def test_exported_members() -> None:
+    assert nas.__all__ == [
+        "Arch", "NasError", "Profile", "SearchConfig", "SearchResult", "export_subnet",
+        "load_profile", "load_supernet", "resume_search", "run_search"]
+
+
+def test_every_exported_member_resolves() -> None:
+    for name in nas.__all__:
+        assert getattr(nas, name).__name__, name
+    assert set(nas.__all__) <= set(dir(nas))
+
+
+def test_unknown_member_is_an_attribute_error() -> None:
+    assert not hasattr(nas, "no_such_thing")
