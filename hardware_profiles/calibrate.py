@@ -30,7 +30,7 @@ def calibrate(*, block_ms: FloatArray, block_macs: FloatArray, empty_ms: float,
         test: The same of those held out.
 
     Raises:
-        ProfileError: Fewer than `MIN_NETS` networks in either part.
+        ProfileError: Fewer than `MIN_NETS` networks in either part, or a fit that makes no sense.
     """
     if min(len(calib[1]), len(test[1])) < MIN_NETS:
         raise ProfileError(f"calibration needs at least {MIN_NETS} networks to fit on and as many "
@@ -45,6 +45,9 @@ def calibrate(*, block_ms: FloatArray, block_macs: FloatArray, empty_ms: float,
 
     fit = relative_least_squares(own_time(calib[0]), calib[1])
     predicted = own_time(test[0]) @ fit
+    if predicted.min() <= 0:
+        raise ProfileError("the calibration predicts a latency that is not positive; measure again "
+                           "on a quieter machine or with more networks")
     low, high = np.quantile(test[1] / predicted, INTERVAL)
     return Calibration(
         block_sum=fit[0], block_count=fit[1], constant_ms=fit[2], empty_ms=empty_ms,
@@ -65,7 +68,7 @@ def relative_least_squares(features: FloatArray, latency_ms: FloatArray) -> Floa
 
 def block_sums(table: FloatArray, ids: IntArray) -> FloatArray:
     """Returns the sum of a per-block table over the blocks of each network, (N,)."""
-    return np.append(table, 0.0)[ids].sum(axis=1)
+    return np.asarray(np.append(table, 0.0)[ids].sum(axis=1))
 
 
 def quality(predicted: FloatArray, measured: FloatArray) -> Quality:

@@ -11,19 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware_profiles.calibrate import MIN_NETS, calibrate, rank_correlation
-from hardware_profiles.measure import (
-    CONTENDED,
-    Measurement,
-    Progress,
-    agreeing_passes,
-    measure,
-    protocol_for,
-    this_runtime,
-)
+from hardware_profiles.calibrate import MIN_NETS, calibrate
+from hardware_profiles.measure import Measurement, Progress, measure, protocol_for, this_runtime
 from hardware_profiles.onnx_blocks import empty_graph, onnx_model
 from hardware_profiles.profile import (
-    Calibration,
     Device,
     Entry,
     HardwareProfile,
@@ -31,22 +22,20 @@ from hardware_profiles.profile import (
     ProfileKey,
     Runtime,
     Subnet,
-    Timing,
-    Validity,
     generator_hash,
     profile_key,
     slug,
 )
+from hardware_profiles.validity import assess
 from nas.core.blocks import Block, BlockGraph, chain
 from nas.core.costs import macs
 from nas.core.errors import ProfileError
 from nas.core.rng import derive_rng, derive_seed
 from nas.core.space import GeneSpace
-from nas.core.types import FloatArray, IntArray
+from nas.core.types import IntArray
 
 _EMPTY = "empty graph"
 _MAX_DRAWS = 100  # batches of random networks before a space is found too small
-REPEAT_SPEARMAN, REPEAT_DIFFERENCE = 0.94, 0.03  # a profile that misses these is invalid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +64,7 @@ class HostConfig:
 
 def host_device() -> Device:
     """Returns what this machine says of itself."""
-    cpu, cores = _cpu_model(), len(os.sched_getaffinity(0))
+    cpu, cores = _cpu_model(), os.cpu_count() or 1
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return Device(
         id=slug(f"host {cpu} {cores}c"), name=cpu, cpu=cpu, cores=cores,
@@ -146,47 +135,12 @@ def _assemble(space: GeneSpace, vocabulary: Sequence[Block], codes: IntArray, id
             for row, (arch, code, timing) in enumerate(
                 zip(space.decode(codes), codes.tolist(), nets, strict=True))),
         calibration=calibration, provenance=_provenance(seed), licence="CC0-1.0",
-        validity=_validity(vocabulary, nets, measured, protocol, calibration),
+        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration),
         created=datetime.now(UTC))
 
 
-def _validity(vocabulary: Sequence[Block], nets: Sequence[Timing], measured: Measurement,
-              protocol: MeasureProtocol, calibration: Calibration) -> Validity:
-    halves = np.array([_halves(timing, protocol.tolerance) for timing in nets])
-    spearman = rank_correlation(halves[:, 0], halves[:, 1])
-    difference = float(np.median(np.abs(halves[:, 0] / halves[:, 1] - 1.0)))
-    valid = spearman >= REPEAT_SPEARMAN and difference <= REPEAT_DIFFERENCE
-    unstable = sum(not timing.stable for timing in measured.timings.values())
-    warnings = []
-    if not valid:
-        warnings.append(f"whole networks do not repeat: rank {spearman:.3f}, median difference "
-                        f"{difference:.1%}; measure again on a quieter machine")
-    if measured.wall_over_cpu > CONTENDED:
-        warnings.append(f"contended: the wall clock ran {measured.wall_over_cpu:.2f} times as long "
-                        "as the CPU clock")
-    if unstable:
-        warnings.append(f"{unstable} of {len(measured.timings)} models did not settle within "
-                        f"{protocol.max_passes} passes")
-    if calibration.held_out.in10 < 0.98:
-        warnings.append(f"only {calibration.held_out.in10:.0%} of held-out networks are within "
-                        "10 % of the prediction")
-    return Validity(
-        input_shape=vocabulary[0].graph.inputs[0].shape,
-        ops=tuple(sorted({node.kind for block in vocabulary for node in block.graph.nodes})),
-        repeat_spearman=spearman, repeat_difference=difference,
-        wall_over_cpu=measured.wall_over_cpu, unstable=unstable, warnings=tuple(warnings),
-        valid=valid)
-
-
-def _halves(timing: Timing, tolerance: float) -> tuple[float, float]:
-    # Alternate agreeing passes; where only one agrees, all of them.
-    minima: FloatArray = np.array(timing.pass_ms)
-    kept = minima[agreeing_passes(minima, tolerance)] if timing.agreeing > 1 else minima
-    return float(np.median(kept[::2])), float(np.median(kept[1::2] if len(kept) > 1 else kept))
-
-
 def _draw_networks(space: GeneSpace, count: int, seed: int) -> IntArray:
-    # The smallest and the largest first, so that the fit spans the space; then distinct random ones.
+    # The smallest and the largest first, so that the fit spans the space; then random ones.
     rng = derive_rng(seed, "calibration networks")
     found = {tuple(row): None for row in space.encode(
         [space.extreme(largest=False), space.extreme(largest=True)]).tolist()}
@@ -200,7 +154,7 @@ def _draw_networks(space: GeneSpace, count: int, seed: int) -> IntArray:
 
 def _serialised(graph: BlockGraph, batch: int, seed: int) -> bytes:
     rng = np.random.default_rng(derive_seed(seed, "block weights"))
-    return onnx_model(graph, batch=batch, rng=rng).SerializeToString()
+    return bytes(onnx_model(graph, batch=batch, rng=rng).SerializeToString())
 
 
 def _net(row: int) -> str:

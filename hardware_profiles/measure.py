@@ -8,15 +8,15 @@ must agree.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 
 from hardware_profiles.profile import MeasureProtocol, Runtime, Timing
 from hardware_profiles.session import Model, PassTimes, TimedSession
 from nas.core.errors import ProfileError
-from nas.core.types import FloatArray
+from nas.core.types import FloatArray, IntArray
 
 Progress = Callable[[int, int], None]  # (measurements done, measurements planned so far)
 
@@ -34,7 +34,7 @@ class Measurement:
 
 def this_runtime(*, threads: int = 1, batch: int = 1) -> Runtime:
     """Returns the ONNX Runtime that is installed, on the CPU."""
-    return Runtime(version=version("onnxruntime"), threads=threads, batch=batch)
+    return Runtime(version=str(ort.__version__), threads=threads, batch=batch)
 
 
 def protocol_for(runtime: Runtime) -> MeasureProtocol:
@@ -121,7 +121,7 @@ def pass_minima_ms(passes: list[PassTimes]) -> FloatArray:
     return np.array(minima)
 
 
-def agreeing_passes(minima: FloatArray, tolerance: float) -> FloatArray:
+def agreeing_passes(minima: FloatArray, tolerance: float) -> IntArray:
     """Returns the indices of the passes within the tolerance of the fastest.
 
     Contention only ever adds time, so it is the fastest pass that the others must confirm.

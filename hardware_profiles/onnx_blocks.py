@@ -7,6 +7,7 @@ torch.onnx. Weights are random: latency does not depend on their values.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,7 +72,7 @@ class _Writer:
         return self.constant(node, role, values)
 
     def add(self, op_type: str, node: OpSpec, extra: tuple[str, ...] = (),
-            **attributes: int | float | list[int]) -> None:
+            **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op_type, [*node.inputs, *extra], [node.output.name],
                                            **attributes))
 

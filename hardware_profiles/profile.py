@@ -70,8 +70,8 @@ class MeasureProtocol(_Frozen):
 
     warm_up: int = Field(default=10, ge=0)
     runs: int = Field(default=80, ge=1)
-    passes: int = Field(default=7, ge=1)
-    max_passes: int = Field(default=21, ge=1)
+    passes: int = Field(default=7, ge=2)
+    max_passes: int = Field(default=21, ge=2)
     tolerance: float = Field(default=0.05, gt=0)
     timer: Literal["thread_cpu", "process_cpu"] = "thread_cpu"
     statistic: Literal["cpu_min_median"] = "cpu_min_median"
@@ -164,8 +164,12 @@ class Validity(_Frozen):
     Attributes:
         input_shape: (C, H, W).
         ops: Operators of the vocabulary.
-        repeat_spearman: Of the whole networks, first against second half of agreeing passes.
+        repeat_spearman: Of the whole networks: the statistic from every other pass against that
+            from the rest, each half choosing its own agreeing passes.
         repeat_difference: Median of the relative difference of those halves.
+        pass_spearman: The same of single passes, nothing left out: the median over all pairs of
+            the protocol's first passes. It shows how restless the machine was.
+        pass_difference: Median relative difference of single passes, median over the pairs.
         wall_over_cpu: Above 1.1 other processes took the core away.
         unstable: Entries and networks whose passes never agreed.
         warnings: What a reader should know, one line each.
@@ -176,6 +180,8 @@ class Validity(_Frozen):
     ops: tuple[str, ...]
     repeat_spearman: float
     repeat_difference: float
+    pass_spearman: float
+    pass_difference: float
     wall_over_cpu: float
     unstable: int
     warnings: tuple[str, ...]
@@ -250,7 +256,8 @@ def require_space(profile: HardwareProfile, *, space: str, generator: str) -> No
         ProfileError: It is of another space, or the space's genes or blocks have changed.
     """
     if profile.space != space:
-        raise ProfileError(f"profile {profile.id} is of space {profile.space}, not {space}; {AGAIN}")
+        raise ProfileError(f"profile {profile.id} is of space {profile.space}, not {space}; "
+                           f"{AGAIN}")
     if profile.generator != generator:
         raise ProfileError(f"profile {profile.id} was measured for another version of space "
                            f"{space} (generator {profile.generator}, now {generator}); {AGAIN}")
@@ -266,14 +273,14 @@ def read_profile(path: Path) -> HardwareProfile:
         payload = json.loads(path.read_bytes())
     except OSError as error:
         raise ProfileError(f"profile {path} cannot be read ({error.strerror}); {AGAIN}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"profile {path} is damaged ({error}); delete it and {AGAIN}") from None
     version = payload.get("schema_version") if isinstance(payload, dict) else None
     if version != SCHEMA_VERSION:
         raise ProfileError(f"profile {path} has schema version {version}, this program reads "
                            f"{SCHEMA_VERSION}; {AGAIN}")
     try:
-        return HardwareProfile.model_validate_json(json.dumps(payload))
+        return HardwareProfile.model_validate(payload)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -42,11 +42,16 @@ class ProfileStore:
         """Returns the profile with this key, or None if there is none yet.
 
         Raises:
-            ProfileError: Its file is damaged, of another schema version, or holds another key.
+            ProfileError: Its file is unreadable, damaged, of another schema version, or holds
+                another key.
         """
         path = self.path(key)
-        if not path.exists():
-            return None
+        try:
+            if not path.exists():
+                return None
+        except PermissionError:
+            raise ProfileError(f"profile folder {self.folder} cannot be read; set "
+                               f"{CACHE_VARIABLE} to a folder that can") from None
         profile = read_profile(path)
         if profile.key != key:
             raise ProfileError(f"profile {path} is not what its name says; delete it and {AGAIN}")

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hardware_profiles.profile import Profile as Profile
+    from hardware_profiles.profile import HardwareProfile as HardwareProfile
     from nas.core.arch import Arch as Arch
     from nas.core.errors import NasError as NasError
     from nas.pipeline.compose import open_supernet as load_supernet
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Arch": "nas.core.arch:Arch",
+    "HardwareProfile": "hardware_profiles.profile:HardwareProfile",
     "NasError": "nas.core.errors:NasError",
-    "Profile": "hardware_profiles.profile:Profile",
     "SearchConfig": "nas.pipeline.config:SearchConfig",
     "SearchResult": "nas.pipeline.search:SearchResult",
     "export_subnet": "nas.pipeline.export:export_subnet",

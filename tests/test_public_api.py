@@ -5,7 +5,7 @@ import nas
 
 def test_exported_members() -> None:
     assert nas.__all__ == [
-        "Arch", "NasError", "Profile", "SearchConfig", "SearchResult", "export_subnet",
+        "Arch", "HardwareProfile", "NasError", "SearchConfig", "SearchResult", "export_subnet",
         "load_profile", "load_supernet", "resume_search", "run_search"]
 
 

@@ -81,7 +81,7 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """What the early exits said of N codes: which passed, (N,), and how many left at which stage."""
+    """What the early exits said of N codes: which passed, (N,), and how many left where."""
 
     passed: BoolArray
     exits: Mapping[str, int]

@@ -48,7 +48,7 @@ _NO_MACS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def count_params(module: nn.Module) -> int:
-    """Returns the number of trainable numbers, each tensor counted once however often it is used."""
+    """Returns the number of trainable numbers; a tensor that is used twice counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -128,7 +128,7 @@ def _add_row(node: fx.Node, tensors: dict[str, str],
 
 
 def _counted_layers(module: nn.Module) -> list[nn.Module]:
-    layers = []
+    layers: list[nn.Module] = []
     for name, layer in module.named_modules():
         if isinstance(layer, _COUNTED):
             layers.append(layer)

@@ -60,7 +60,7 @@ class InheritedEvaluator:
         if self._calibration is None:
             self._calibration = list(_channels_last(task.batches("train_calib")))
         module = self.supernet.recalibrated(arch, self._calibration)
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
         return task.metrics(module, _channels_last(task.batches(self.split)))
 
     def _costs(self, arch: Arch) -> dict[str, float]:

@@ -59,7 +59,7 @@ def _translate(module: nn.Module, inputs: Tensor, input_name: str,
             module, (inputs,), dynamo=True, external_data=False, verbose=False,
             input_names=[input_name], output_names=[output_name],
             dynamic_shapes=({0: batch},))
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+    except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch cannot export {type(module).__name__} to ONNX: "
                           f"{_line(error)}") from error
     return cast(Any, program).model_proto  # type: ignore[no-any-return]

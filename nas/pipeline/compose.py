@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware_profiles.host import host_key, profile_host
-from hardware_profiles.profile import Profile
+from hardware_profiles.host import HostConfig, host_key, profile_host
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.registry import DEVICES
-from hardware_profiles.store import ProfileStore
+from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
 from nas.core.costs import ClosedFormCosts
 from nas.core.errors import InputError
@@ -30,14 +30,14 @@ class Parts:
     """What one search runs with."""
 
     supernet: Supernet
-    profile: Profile
+    profile: HardwareProfile
     problem: Problem
     searcher: Searcher
     executor: Executor
     evaluate: InheritedEvaluator
 
 
-def compose(config: SearchConfig, *, watch: Watcher, profile: Profile | None = None) -> Parts:
+def compose(config: SearchConfig, *, watch: Watcher, profile: HardwareProfile | None = None) -> Parts:
     """Returns the parts of a search; measures the device's profile where none is stored.
 
     Args:
@@ -82,28 +82,25 @@ def open_supernet(name: str) -> Supernet:
     return supernet
 
 
-def device_profile(name: str, supernet: Supernet, *, threads: int, watch: Watcher) -> Profile:
+def device_profile(name: str, supernet: Supernet, *, threads: int,
+                   watch: Watcher) -> HardwareProfile:
     """Returns the stored profile of a device and space, or measures this machine.
 
     Raises:
         InputError: An unknown device.
     """
     DEVICES.get(name)
-    store = ProfileStore()
-    key = host_key(supernet.space, supernet.vocabulary, threads=threads)
-    found = store.find(key)
-    if found is not None:
-        return found
-    return measure_host(supernet, threads=threads, store=store, watch=watch)
+    found = user_store().find(host_key(supernet.space, supernet.vocabulary, threads=threads))
+    return found or measure_host(supernet, threads=threads, watch=watch)
 
 
-def measure_host(supernet: Supernet, *, threads: int, store: ProfileStore,
-                 watch: Watcher) -> Profile:
+def measure_host(supernet: Supernet, *, threads: int, watch: Watcher) -> HardwareProfile:
     """Measures this machine and stores its profile."""
     profile = profile_host(
-        supernet.space, supernet.vocabulary, supernet.block_ids, threads=threads,
+        supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
+        config=HostConfig(threads=threads),
         progress=lambda done, total: watch(Event("profile", done, total)))
-    store.save(profile)
+    user_store().save(profile)
     return profile
 
 

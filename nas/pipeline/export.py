@@ -1,19 +1,20 @@
-"""The use-case of `nas export`, and of the last step of a search."""
+"""The use-case of `nas export`, and the last step of a search: a validated network → a bundle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.core.arch import Arch
+from nas.core.costs import UNITS
 from nas.core.errors import InputError
 from nas.core.protocols import Supernet
 from nas.core.trial import Outcome
 from nas.export.bundle import write_bundle
+from nas.export.manifest import MANIFEST, read_manifest
 from nas.pipeline.compose import open_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.run_dir import RunDir
-from nas.search.ledger import Ledger
+from nas.search.ledger import read_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,62 @@ def export_subnet(run_dir: Path, *, digest: str, out: Path | None = None,
                   watch: Watcher = silent) -> Bundle:
     """Exports a network that a run has validated.
 
+    Args:
+        run_dir: Of a finished or stopped search.
+        digest: Of one of its networks.
+        out: The bundle folder to make; `run_dir`/`digest` if absent.
+        watch: Is told of each step.
+
     Raises:
         InputError: No such run or network, or the output folder exists.
+        ExportError: The exported network does not pass its checks.
     """
     run, config, _ = RunDir.open(run_dir)
-    ledger = open_ledger(run, config)
-    found = [outcome for outcome in ledger.outcomes()
-             if outcome.trial.arch.digest == digest and outcome.ok]
-    if not found:
-        raise InputError(f"{run_dir} has no validated network {digest!r}; see the digests in "
-                         f"{run.pareto}")
     supernet = open_supernet(config.supernet)
-    return write(supernet, found[0], out or run_dir / digest, watch=watch)
+    storage, study_name = run.ledger(config)
+    ledger = read_ledger(storage, space=supernet.space, objectives=config.objective_values(),
+                         study_name=study_name)
+    for outcome in ledger.outcomes():
+        if outcome.trial.arch.digest == digest and outcome.ok:
+            return export_network(supernet, outcome, out or run_dir / digest, config, watch=watch)
+    raise InputError(f"{run_dir} has no validated network {digest!r}; see the digests in "
+                     f"{run.pareto}")
 
 
-def open_ledger(run: RunDir, config: SearchConfig) -> Ledger:
-    """Returns the ledger of a run."""
-    raise NotImplementedError
+def finished_bundle(folder: Path, digest: str) -> Bundle | None:
+    """Returns the bundle that an earlier run of the same search has left, or None.
+
+    Raises:
+        InputError: The folder holds another network.
+        ExportError: The folder's manifest is damaged.
+    """
+    if not folder.exists():
+        return None
+    try:
+        manifest = read_manifest((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise InputError(f"{folder} is no bundle ({error.strerror}); move it away") from None
+    if manifest.arch_digest != digest:
+        raise InputError(f"{folder} holds network {manifest.arch_digest}, not {digest}; move it "
+                         "away")
+    test = {name.removeprefix("test_"): value for name, value in manifest.metrics.items()
+            if name.startswith("test_")}
+    return Bundle(folder, test, manifest.parity.max_abs_diff)
+
+
+def export_network(supernet: Supernet, outcome: Outcome, folder: Path, config: SearchConfig, *,
+                   watch: Watcher) -> Bundle:
+    """Recalibrates a network, tests it on the split that no search saw, and writes its bundle."""
+    arch, task = outcome.trial.arch, supernet.task
+    watch(Event("export", 0, 2, "testing"))
+    module = supernet.recalibrated(arch, task.batches("train_calib"))
+    test = task.metrics(module, task.batches("test"))
+    watch(Event("export", 1, 2, "ONNX"))
+    metrics = {**outcome.metrics, **{f"test_{name}": value for name, value in test.items()}}
+    manifest = write_bundle(
+        folder, arch=arch, module=module, task=task, metrics=metrics,
+        costs={name: int(outcome.metrics[name]) for name in UNITS},
+        provenance={"supernet": config.supernet, "device": config.device,
+                    "seed": str(config.seed)})
+    watch(Event("export", 2, 2))
+    return Bundle(folder, test, manifest.parity.max_abs_diff)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardware_profiles.profile import Profile
+from hardware_profiles.profile import HardwareProfile, read_profile, write_profile
 from nas.core.errors import InputError
 from nas.pipeline.config import SearchConfig, make_config, read_config, write_config
 
@@ -43,6 +43,15 @@ class RunDir:
     def best(self) -> Path:
         return self.path / "best"
 
+    def ledger(self, config: SearchConfig) -> tuple[Path | str, str]:
+        """Returns the storage of the ledger and the name of its study there.
+
+        In a storage that runs share, a study bears the name that its run folder was made with.
+        """
+        if config.storage is None:
+            return self.journal, "nas"
+        return config.storage, (config.out or self.path).name
+
     @staticmethod
     def new_path(config: SearchConfig) -> Path:
         """Returns where a new run goes.
@@ -61,16 +70,17 @@ class RunDir:
         return path
 
     @staticmethod
-    def create(path: Path, config: SearchConfig, profile: Profile) -> "RunDir":
-        """Makes the folder with its configuration and profile."""
-        run = RunDir(path)
-        path.mkdir(parents=True)
-        profile.write(run.profile)
-        write_config(config.model_copy(update={"out": path}), run.config)
+    def create(config: SearchConfig, profile: HardwareProfile) -> "RunDir":
+        """Makes the folder `config.out` with the configuration, last, and the profile."""
+        assert config.out is not None
+        run = RunDir(config.out)
+        run.path.mkdir(parents=True)
+        write_profile(profile, run.profile)
+        write_config(config, run.config)
         return run
 
     @staticmethod
-    def open(path: Path) -> tuple["RunDir", SearchConfig, Profile]:
+    def open(path: Path) -> tuple["RunDir", SearchConfig, HardwareProfile]:
         """Returns a run folder with its configuration and profile.
 
         Raises:
@@ -79,8 +89,7 @@ class RunDir:
         run = RunDir(path)
         if not run.config.is_file():
             raise InputError(f"{path} is no run folder: it has no config.toml")
-        config = make_config(read_config(run.config))
-        return run, config.model_copy(update={"out": path}), Profile.read(run.profile)
+        return run, make_config(read_config(run.config)), read_profile(run.profile)
 
 
 def write_json(payload: Any, path: Path) -> None:

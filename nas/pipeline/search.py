@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.measure import measure_file
-from hardware_profiles.profile import Profile
+from hardware_profiles.profile import HardwareProfile
 from nas.core.errors import EvaluationError, NasError
 from nas.core.pareto import non_dominated
 from nas.core.problem import minimized
 from nas.core.trial import Outcome
 from nas.pipeline.compose import Parts, compose
 from nas.pipeline.config import SearchConfig
+from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
-from nas.pipeline.export import Bundle, export_network, open_ledger
+from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.picture import draw_front
 from nas.pipeline.run_dir import RunDir, write_json
 from nas.search.driver import drive
+from nas.search.ledger import open_ledger
 
+# Trials asked for at once, whatever runs them: an executor must not change the result.
+BATCH_SIZE = 8
 VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
 
 
@@ -52,9 +56,9 @@ def run_search(config: SearchConfig, *, watch: Watcher = silent) -> SearchResult
         NasError: No network could be validated or exported.
     """
     started = time.monotonic()
-    path = RunDir.new_path(config)
+    config = config.model_copy(update={"out": RunDir.new_path(config)})
     parts = compose(config, watch=watch)
-    run = RunDir.create(path, config, parts.profile)
+    run = RunDir.create(config, parts.profile)
     return _search(run, config, parts, watch, started)
 
 
@@ -78,13 +82,18 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
         finished.append(outcome)
         watch(Event("search", len(finished), config.budget, _note(outcome)))
 
-    ledger = open_ledger(run, config, parts.problem)
+    storage, study_name = run.ledger(config)
+    ledger = open_ledger(storage, space=parts.problem.space, study_name=study_name,
+                         objectives=parts.problem.objectives, identity=config.identity())
     try:
-        outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
-                         budget=config.budget, on_outcome=on_outcome)
+        with one_thread():
+            outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
+                             budget=config.budget, batch_size=BATCH_SIZE,
+                             on_outcome=on_outcome)
         front = pareto_front(parts, outcomes)
-        best = min(front, key=lambda outcome: _preference(outcome, config.objectives))
-        bundle = export_network(parts.supernet, best, run.best, watch=watch)
+        best = front[0]
+        bundle = (finished_bundle(run.best, best.trial.arch.digest)
+                  or export_network(parts.supernet, best, run.best, config, watch=watch))
     except KeyboardInterrupt:
         raise RunInterrupted(f"stopped after {len(finished)} of {config.budget} validations; go on "
                              f"with: nas search --resume {run.path}") from None
@@ -150,5 +159,10 @@ def _point(outcome: Outcome) -> dict[str, Any]:
     return {"digest": arch.digest, "arch": arch.as_dict(), "metrics": dict(outcome.metrics)}
 
 
-def _device(profile: Profile) -> dict[str, Any]:
-    raise NotImplementedError
+def _device(profile: HardwareProfile) -> dict[str, Any]:
+    held_out = profile.calibration.held_out
+    note = (f"{profile.calibration.test_count} held-out networks: {held_out.in10:.0%} within 10 %, "
+            f"rank {held_out.spearman:.3f}")
+    return {"id": profile.device.id, "kind": profile.kind,
+            "statistic": profile.protocol.statistic,
+            "note": "; ".join([note, *profile.validity.warnings])}

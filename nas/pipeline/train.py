@@ -14,7 +14,7 @@ from nas.core.errors import InputError
 from nas.core.registry import resolve
 from nas.core.rng import derive_rng
 from nas.pipeline.config import validated
-from nas.pipeline.device import torch_device
+from nas.pipeline.device import one_thread, torch_device
 from nas.pipeline.events import Event, Watcher, silent
 from supernets.folder import save_supernet
 from supernets.mobilenet.config import MobileNetConfig
@@ -93,8 +93,9 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
                            seed=request.seed),
         checkpoint=request.out / CHECKPOINT,
         on_step=lambda progress: watch(_event(progress)))
-    trainer.run()
-    return finish(supernet, task, request)
+    with one_thread():
+        trainer.run()
+        return finish(supernet, task, request)
 
 
 def finish(supernet: MobileNetSupernet, task: ImageClassification, request: TrainRequest) -> Path:

@@ -60,6 +60,10 @@ class MobileNetConfig:
             raise SpaceError(f"activation {self.activation!r} is none of {', '.join(ACTIVATIONS)}")
         if not self.stages:
             raise SpaceError(f"{self.name} has no stages")
+        sizes = (*self.input_shape, self.num_classes, self.stem_width, self.head_width)
+        if len(self.input_shape) != 3 or not all(type(s) is int and s > 0 for s in sizes):
+            raise SpaceError(f"{self.name}: input_shape (C, H, W), num_classes, stem_width and "
+                             "head_width must be positive integers")
         if sum(stage.stride > 1 for stage in self.stages) > MAX_STRIDED_STAGES:
             raise SpaceError(f"{self.name}: at most {MAX_STRIDED_STAGES} stages may have stride 2")
         for index, stage in enumerate(self.stages):
@@ -67,14 +71,18 @@ class MobileNetConfig:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "MobileNetConfig":
-        """Reads what `dataclasses.asdict` gave, tuples as lists, as JSON has it."""
-        stages = tuple(
-            StageConfig(**{key: tuple(value) if isinstance(value, list) else value
-                           for key, value in stage.items()})
-            for stage in data["stages"]
-        )
-        return MobileNetConfig(**{**data, "input_shape": tuple(data["input_shape"]),
-                                  "stages": stages})
+        """Reads what `dataclasses.asdict` gave, tuples as lists, as JSON has it.
+
+        Raises:
+            SpaceError: A key is missing or unknown, or a value is out of range.
+        """
+        try:
+            stages = tuple(StageConfig(**_with_tuples(stage)) for stage in data["stages"])
+            return MobileNetConfig(**{**_with_tuples(data), "stages": stages})
+        except KeyError as error:
+            raise SpaceError(f"mobilenet configuration lacks {error}") from None
+        except (TypeError, AttributeError) as error:
+            raise SpaceError(f"mobilenet configuration cannot be read ({error})") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +158,18 @@ def rounded_width(channels: float) -> int:
     return width + 8 if width < 0.9 * channels else width
 
 
+def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
 def _check_stage(index: int, stage: StageConfig) -> None:
     axes: dict[str, Sequence[int]] = {"widths": stage.widths, "depths": stage.depths,
                                       "kernels": stage.kernels, "expansions": stage.expansions}
     for axis, values in axes.items():
-        if not values or list(values) != sorted(set(values)) or values[0] < 1:
-            raise SpaceError(f"stage {index}: {axis} {tuple(values)} must be positive, ascending "
-                             "and distinct")
+        if (not values or not all(type(value) is int for value in values) or values[0] < 1
+                or list(values) != sorted(set(values))):
+            raise SpaceError(f"stage {index}: {axis} {tuple(values)} must be positive integers, "
+                             "ascending and distinct")
     if any(kernel % 2 == 0 for kernel in stage.kernels):
         raise SpaceError(f"stage {index}: kernels {stage.kernels} must be odd")
     if stage.stride not in (1, 2):

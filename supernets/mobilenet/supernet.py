@@ -7,7 +7,8 @@ their learnt maps.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.blocks import Block
+from nas.core.errors import ArchError
 from nas.core.protocols import Batch, Task
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
@@ -35,6 +37,8 @@ from supernets.mobilenet.config import (
 )
 
 _FUNCTIONS = {"relu": F.relu, "hard_swish": F.hardswish, "silu": F.silu}
+
+_PLANS_KEPT = 1024  # block plans of architectures seen; training draws new ones for ever
 
 
 class MobileNetSupernet(nn.Module):
@@ -54,7 +58,7 @@ class MobileNetSupernet(nn.Module):
         self.space: GeneSpace = build_space(config)
         self._vocabulary = build_vocabulary(config, self.space)
         self._act = partial(_FUNCTIONS[config.activation], inplace=True)
-        self._plan = lru_cache(maxsize=1024)(partial(plan, config))
+        self._plans: dict[Arch, list[BlockPlan]] = {}
         self.conv_stem = ElasticConv2d(config.input_shape[0], config.stem_width, 3, stride=2)
         self.bn1 = ElasticBatchNorm2d(config.stem_width)
         self.blocks = nn.ModuleList()
@@ -79,8 +83,11 @@ class MobileNetSupernet(nn.Module):
         """Returns the logits (B, classes) of one architecture.
 
         Raises:
-            ArchError: An architecture of another space.
+            ArchError: An architecture of another space, or images with other channels.
         """
+        if x_BCHW.shape[1] != self.config.input_shape[0]:
+            raise ArchError(f"{self.space.id} takes {self.config.input_shape[0]} image channels, "
+                            f"not {x_BCHW.shape[1]}")
         x = self._act(self.bn1(self.conv_stem(x_BCHW, self.config.stem_width)))
         for block_plan in self._plan(arch):
             stage = cast(nn.ModuleList, self.blocks[block_plan.stage])
@@ -97,9 +104,10 @@ class MobileNetSupernet(nn.Module):
             ArchError: An architecture of another space.
         """
         blocks = self._plan(arch)
+        strings = arch_strings(blocks, len(self.config.stages))
         with torch.device("meta"):  # no initialisation: every tensor is replaced below
             module = EfficientNet(
-                decode_arch_def(arch_strings(blocks, len(self.config.stages))),
+                decode_arch_def(strings),  # type: ignore[no-untyped-call]
                 num_classes=self.config.num_classes,
                 num_features=self.config.head_width,
                 in_chans=self.config.input_shape[0],
@@ -113,6 +121,15 @@ class MobileNetSupernet(nn.Module):
     def recalibrated(self, arch: Arch, batches: Iterable[Batch]) -> nn.Module:
         """Returns the extracted network with batch-norm statistics measured on the batches."""
         return recalibrate(self.extract(arch), batches)
+
+    def _plan(self, arch: Arch) -> list[BlockPlan]:
+        found = self._plans.get(arch)
+        if found is None:
+            self.space.encode([arch])  # rejects what is not of the space
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            found = self._plans[arch] = plan(self.config, arch)
+        return found
 
     def _state_of(self, module: nn.Module, blocks: Sequence[BlockPlan]) -> dict[str, Tensor]:
         stored = self.state_dict()
@@ -158,18 +175,20 @@ class ElasticInvertedResidual(nn.Module):
     Args:
         largest: The block at its largest setting.
         kernels: Its kernel choices, ascending.
+        squeezed: Its largest squeeze-and-excite width, 0 for none.
         act: The activation after the first two convolutions.
     """
 
-    def __init__(self, largest: BlockPlan, kernels: Sequence[int], act: partial[Tensor]) -> None:
+    def __init__(self, largest: BlockPlan, kernels: Sequence[int], squeezed: int,
+                 act: partial[Tensor]) -> None:
         super().__init__()
         mid = largest.mid_width
         self.conv_pw = ElasticConv2d(largest.in_width, mid)
         self.bn1 = ElasticBatchNorm2d(mid)
         self.conv_dw = ElasticDepthwiseConv2d(mid, kernels, stride=largest.stride)
         self.bn2 = ElasticBatchNorm2d(mid)
-        if largest.se_width:
-            self.se = ElasticSqueezeExcite(mid, largest.se_width, act)
+        if squeezed:
+            self.se = ElasticSqueezeExcite(mid, squeezed, act)
         self.conv_pwl = ElasticConv2d(mid, largest.width)
         self.bn3 = ElasticBatchNorm2d(largest.width)
         self._act = act
@@ -200,6 +219,8 @@ def _elastic_stage(stage: StageConfig, in_width: int, act: partial[Tensor]) -> n
         largest = BlockPlan(0, index, in_width, stage.widths[-1], stage.kernels[-1],
                             stage.expansions[-1], stage.stride if index == 0 else 1,
                             stage.se_ratio)
-        blocks.append(ElasticInvertedResidual(largest, stage.kernels, act))
+        # Rounded widths: the largest expansion does not always squeeze to the most channels.
+        squeezed = max(replace(largest, expansion=e).se_width for e in stage.expansions)
+        blocks.append(ElasticInvertedResidual(largest, stage.kernels, squeezed, act))
         in_width = stage.widths[-1]
     return blocks

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core.errors import DataError
+from nas.core.errors import DataError, EvaluationError
 from nas.core.protocols import Batch
 from supernets.tasks.idx import ImageArray
 
@@ -21,10 +21,20 @@ SPLITS = ("train_calib", "search", "test")
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Images (N, H, W) or (N, H, W, C), uint8, and labels (N,)."""
+    """Images (N, H, W) or (N, H, W, C), uint8, and labels (N,).
+
+    Raises:
+        DataError: Arrays of other shapes, or counts that differ.
+    """
 
     images: ImageArray
     labels: ImageArray
+
+    def __post_init__(self) -> None:
+        if (self.images.ndim not in (3, 4) or self.labels.ndim != 1
+                or len(self.images) != len(self.labels)):
+            raise DataError(f"images {self.images.shape} and labels {self.labels.shape} are not "
+                            "(N, H, W[, C]) and (N,)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +56,15 @@ class ImageClassification:
     mean: float
     std: float
     splits: Mapping[str, LabelledImages] = field(repr=False)
-    batch_size: int = 256
-    device: torch.device = torch.device("cpu")
+    batch_size: int = 128
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.splits) - set(SPLITS))
+        if unknown:
+            raise DataError(f"split {unknown[0]!r} is none of {', '.join(SPLITS)}")
+        if not self.std > 0:
+            raise DataError(f"the pixels' standard deviation {self.std} must be positive")
 
     def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
         """Returns normalised random pixels (batch, C, H, W)."""
@@ -69,14 +86,30 @@ class ImageClassification:
             yield self.to_input(data.images[rows]), self.to_targets(data.labels[rows])
 
     def to_input(self, images: ImageArray) -> Tensor:
-        """Returns uint8 images (B, H, W[, C]) as normalised x_BCHW, channels last in memory."""
-        x = torch.from_numpy(np.array(images)).to(self.device)  # a copy: stored images are read-only
+        """Returns uint8 images (B, H, W[, C]) as normalised x_BCHW, channels last in memory.
+
+        Raises:
+            DataError: Images of another size than the task's.
+        """
+        # A copy, because stored images are read-only.
+        x = torch.from_numpy(np.array(images)).to(self.device)
         x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)
+        if x.shape[1:] != self.input_shape:
+            raise DataError(f"images are {tuple(x.shape[1:])} (channels, height, width); this "
+                            f"task takes {self.input_shape}")
         x = x.float().div_(255.0).sub_(self.mean).div_(self.std)
-        return x.contiguous(memory_format=torch.channels_last)
+        # `contiguous` would leave the strides of one-channel images as they are, and convolutions
+        # would then run channels first.
+        return torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
 
     def to_targets(self, labels: ImageArray) -> Tensor:
-        """Returns labels (B,) as int64."""
+        """Returns labels (B,) as int64.
+
+        Raises:
+            DataError: A label that has no class.
+        """
+        if labels.size and int(labels.max()) >= len(self.labels):
+            raise DataError(f"label {labels.max()} in a task of {len(self.labels)} classes")
         return torch.from_numpy(labels.astype(np.int64)).to(self.device)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -88,11 +121,15 @@ class ImageClassification:
 
         Raises:
             DataError: There is no batch.
+            EvaluationError: Logits that are not finite.
         """
         wrong = total = 0
         with torch.inference_mode():
             for x, targets in batches:
-                wrong += int((model(x).argmax(1) != targets).sum())
+                logits = model(x)
+                if not bool(torch.isfinite(logits).all()):
+                    raise EvaluationError("the network's logits are not finite")
+                wrong += int((logits.argmax(1) != targets).sum())
                 total += len(targets)
         if total == 0:
             raise DataError("validation got no batches")

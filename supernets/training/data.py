@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.core.errors import DataError, InputError
 from nas.core.rng import derive_rng
 from supernets.tasks.idx import ImageArray
 from supernets.tasks.image_classification import LabelledImages
@@ -27,19 +28,28 @@ class Augmentation:
     erase: float = 0.25
 
     def __call__(self, images_BHW: ImageArray, rng: np.random.Generator) -> ImageArray:
-        """Returns changed copies, same shape (B, H, W)."""
-        count, height, width = images_BHW.shape
-        pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift))
+        """Returns changed copies, same shape (B, H, W) or (B, H, W, C).
+
+        Raises:
+            DataError: Images too small to lose a rectangle.
+        """
+        count, height, width = images_BHW.shape[:3]
+        longest = max(4, height // 2) - 1  # of an erased rectangle's sides
+        if self.erase > 0 and min(height, width) <= longest:
+            raise DataError(f"images of {height}×{width} are too small to erase rectangles of up "
+                            f"to {longest} pixels; train without erasing")
+        pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         top, left = rng.integers(0, 2 * self.shift + 1, (2, count, 1))
         rows = top + np.arange(height)
         columns = left + np.arange(width)
         if self.flip:
             mirrored = rng.random(count) < 0.5
             columns[mirrored] = columns[mirrored, ::-1]
-        padded = np.pad(images_BHW, pad)
-        out = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        padded = np.pad(images_BHW, pad[:images_BHW.ndim])
+        each = np.arange(count)[:, None, None]
+        out: ImageArray = padded[each, rows[:, :, None], columns[:, None, :]]
         for index in np.flatnonzero(rng.random(count) < self.erase):
-            sides = rng.integers(3, max(4, height // 2), 2)
+            sides = rng.integers(3, longest + 1, 2)
             y, x = rng.integers(0, (height - sides[0], width - sides[1]))
             out[index, y:y + sides[0], x:x + sides[1]] = rng.integers(0, 256)
         return out
@@ -60,6 +70,10 @@ class TrainingData:
     batch_size: int
     seed: int
     augmentation: Augmentation | None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch size {self.batch_size} must be positive")
 
     @property
     def steps_per_epoch(self) -> int:

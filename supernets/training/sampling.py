@@ -11,7 +11,10 @@ from nas.core.space import GeneSpace
 
 
 class SamplingRule(Protocol):
-    """A step's architectures; the first is the teacher of the others."""
+    """A step's architectures; the first is the teacher of the others.
+
+    Checkpoints record the name of a function and the repr of any other object.
+    """
 
     def __call__(self, space: GeneSpace, rng: np.random.Generator) -> Sequence[Arch]: ...
 

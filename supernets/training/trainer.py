@@ -3,14 +3,17 @@
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.core.arch import Arch
 from nas.core.errors import DataError, EvaluationError
 from nas.core.rng import derive_rng
 from supernets.mobilenet.supernet import MobileNetSupernet
@@ -84,8 +87,9 @@ class Trainer:
         """Trains to the end, from the checkpoint if there is one.
 
         Raises:
-            DataError: The checkpoint is of another configuration, or fewer images than one batch.
-            EvaluationError: A loss that is not finite.
+            DataError: The checkpoint is damaged or of another training, or fewer images than one
+                batch.
+            EvaluationError: A loss or weight that is not finite.
         """
         steps_per_epoch = self.data.steps_per_epoch
         if steps_per_epoch == 0:
@@ -118,19 +122,26 @@ class Trainer:
         teacher: Tensor = self.supernet(x, archs[0])
         loss = nn.functional.cross_entropy(teacher, targets,
                                            label_smoothing=self.config.label_smoothing)
-        if not math.isfinite(loss.item()):
-            raise EvaluationError(f"training loss is {loss.item()} at step {step}, architecture "
-                                  f"{archs[0].digest}; lower the learning rate; the last good "
-                                  f"checkpoint is {self.checkpoint}")
-        (loss / len(archs)).backward()  # type: ignore[no-untyped-call]
+        self._backward(loss, archs[0], step, parts=len(archs))
         for arch in archs[1:]:
             student = soft_cross_entropy(self.supernet(x, arch), teacher)
-            (student / len(archs)).backward()  # type: ignore[no-untyped-call]
+            self._backward(student, arch, step, parts=len(archs))
         optimizer.step()
         return loss.item()
 
+    def _backward(self, loss: Tensor, arch: Arch, step: int, *, parts: int) -> None:
+        if not math.isfinite(loss.item()):
+            raise EvaluationError(f"training loss is {loss.item()} at step {step}, architecture "
+                                  f"{arch.digest}; {self._advice()}")
+        (loss / parts).backward()  # type: ignore[no-untyped-call]
+
+    def _advice(self) -> str:
+        where = f"the last good checkpoint is {self.checkpoint}"
+        return "lower the learning rate" + (f"; {where}" if self.checkpoint.exists() else "")
+
     def _optimizer(self) -> torch.optim.Optimizer:
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         for name, parameter in self.supernet.named_parameters():
             is_free = parameter.ndim < 2 or "kernel_maps" in name
             (free if is_free else decayed).append(parameter)
@@ -152,10 +163,17 @@ class Trainer:
     def _identity(self) -> Mapping[str, Any]:
         config = asdict(self.config)
         del config["checkpoint_s"]
+        data = self.data.data
         return {"space": self.supernet.space.id, "batch_size": self.data.batch_size,
-                "images": len(self.data.data.labels), **config}
+                "images": len(data.labels), **config, "data_seed": self.data.seed,
+                "augmentation": repr(self.data.augmentation),
+                "rule": getattr(self.rule, "__qualname__", repr(self.rule)),
+                "pixels": zlib.crc32(np.ascontiguousarray(data.images).data),
+                "labels": zlib.crc32(np.ascontiguousarray(data.labels).data)}
 
     def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        if not all(bool(torch.isfinite(p).all()) for p in self.supernet.parameters()):
+            raise EvaluationError(f"weights are not finite after step {step}; {self._advice()}")
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.checkpoint.with_suffix(".tmp")
         with temporary.open("wb") as file:
@@ -170,13 +188,22 @@ class Trainer:
         if not self.checkpoint.exists():
             return 0
         try:
-            state = torch.load(self.checkpoint, weights_only=True)
-        except Exception as error:
-            raise DataError(f"checkpoint {self.checkpoint} cannot be read ({error}); remove it to "
+            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+            self._check_identity(state["identity"])
+            self.supernet.load_state_dict(state["supernet"])
+            optimizer.load_state_dict(state["optimizer"])
+            return int(state["step"])
+        except DataError:
+            raise
+        except Exception as error:  # whatever a damaged file makes the unpickler raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise DataError(f"checkpoint {self.checkpoint} cannot be read ({reason}); remove it to "
                             "start anew") from None
-        if state["identity"] != self._identity():
-            raise DataError(f"checkpoint {self.checkpoint} is of another training; remove it or "
-                            "use another --out")
-        self.supernet.load_state_dict(state["supernet"])
-        optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
+
+    def _check_identity(self, saved: Mapping[str, Any]) -> None:
+        for name, value in self._identity().items():
+            # Early checkpoints lack the later names; what they did not record is not compared.
+            if saved.get(name, value) != value:
+                raise DataError(f"checkpoint {self.checkpoint} is of another training ({name} is "
+                                f"{saved[name]!r} there, {value!r} here); remove it or use another "
+                                "--out")

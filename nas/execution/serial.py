@@ -1,0 +1,29 @@
+"""One trial after the other, in this process."""
+
+from collections.abc import Iterator, Sequence
+
+from nas.core.protocols import Evaluator
+from nas.core.trial import Outcome, Trial
+
+
+class SerialExecutor:
+    """The `Executor` that runs trials in order; an interrupt passes through."""
+
+    def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        """Yields the outcome of each trial as soon as it is there."""
+        for trial in trials:
+            yield run_trial(evaluate, trial)
+
+
+def run_trial(evaluate: Evaluator, trial: Trial) -> Outcome:
+    """Returns the outcome of one trial; an exception becomes its one-line error.
+
+    What the metrics must hold is for the driver to check, the same for every executor.
+    """
+    try:
+        metrics = evaluate(trial.arch)
+    except Exception as error:  # whatever an evaluator raises, the search goes on
+        message = " ".join(str(error).split())
+        name = type(error).__name__
+        return Outcome(trial, error=f"{name}: {message}" if message else name)
+    return Outcome(trial, metrics)

@@ -1,0 +1,196 @@
+"""An exported network as a folder that proves itself: weights, ONNX file, reference answers.
+
+Legend: N inputs, K classes.
+"""
+
+import copy
+import math
+import secrets
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import onnx
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from nas.core.arch import Arch
+from nas.core.errors import ExportError, InputError
+from nas.core.protocols import Task
+from nas.core.rng import derive_rng
+from nas.export.files import sha256, sync_folder, write_synced
+from nas.export.manifest import (
+    ARCH,
+    HASHED,
+    MANIFEST,
+    ONNX,
+    REFERENCE,
+    WEIGHTS,
+    Costs,
+    FileEntry,
+    Manifest,
+    OnnxEntry,
+    ParityEntry,
+    TensorEntry,
+)
+from nas.export.onnx import export_onnx
+from nas.export.parity import TOLERANCE, F32Array, compare, open_session, run
+
+REFERENCE_INPUTS = 16
+PARITY_INPUTS = 256
+VERSIONS = ("nas-service", "torch", "timm", "onnx", "onnxruntime", "numpy")
+
+
+def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
+                 metrics: Mapping[str, float], costs: Mapping[str, int],
+                 provenance: Mapping[str, str], input_name: str = "input",
+                 output_name: str = "logits") -> Manifest:
+    """Writes a network as a bundle, checked against torch on inputs of the task's test split.
+
+    The folder appears complete or not at all: it is made beside its place and renamed.
+
+    Args:
+        folder: New; parents are made.
+        arch: What the module was made from.
+        module: From one tensor (N, …) to logits (N, …, K); not changed.
+        task: Gives test inputs, and what the ONNX file says of itself.
+        metrics: What is known of the network, such as its errors and latency.
+        costs: Exactly ``params``, ``macs`` and ``activation_bytes``.
+        provenance: Where it comes from, such as the supernet and the run's seed.
+        input_name: Of the ONNX graph's input.
+        output_name: Of the ONNX graph's output.
+
+    Raises:
+        InputError: The folder exists, a metric is not finite, or the costs are not the module's.
+        ExportError: ONNX Runtime does not give torch's answers, or the disk refuses.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"bundle folder {folder} exists; give another one or move it away")
+    module = copy.deepcopy(module).cpu().eval()
+    counts = _checked_costs(module, costs)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise InputError(f"metric {name!r} of network {arch.digest} is {value}")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        answers = _answers(module, task)
+        model = _write_network(temporary, arch, module, task, answers,
+                               names=(input_name, output_name))
+        manifest = Manifest(
+            arch_digest=arch.digest, space_id=arch.space_id, metrics=dict(metrics), costs=counts,
+            provenance=dict(provenance), onnx=_describe(model), buffers=_buffers(module),
+            parity=_check_parity((temporary / ONNX).read_bytes(), *answers),
+            versions={name: _version(name) for name in VERSIONS},
+            files={name: _entry(temporary / name) for name in HASHED})
+        write_synced(temporary / MANIFEST, manifest.to_text().encode())
+        _move(temporary, folder)
+    except OSError as error:
+        raise ExportError(f"bundle {folder} cannot be written: {error.strerror or error}; nothing "
+                          "was left behind") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def _checked_costs(module: nn.Module, costs: Mapping[str, int]) -> Costs:
+    if set(costs) != set(Costs.model_fields):
+        raise InputError(f"costs must be {', '.join(Costs.model_fields)}, not {', '.join(costs)}")
+    counted = sum(parameter.numel() for parameter in module.parameters())
+    if counted != costs["params"]:
+        raise InputError(f"the module has {counted} parameters, its costs say {costs['params']}")
+    try:
+        return Costs(**costs)
+    except ValidationError:
+        raise InputError(f"costs must be whole numbers, not {dict(costs)}") from None
+
+
+def _buffers(module: nn.Module) -> tuple[str, ...]:
+    parameters = {name for name, _ in module.named_parameters()}
+    return tuple(sorted(set(module.state_dict()) - parameters))
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    sync_folder(temporary)
+    temporary.rename(folder)
+    sync_folder(folder.parent)
+    # What exports to this place left when they were killed. The place is taken now, so none of
+    # them can still finish.
+    for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _answers(module: nn.Module, task: Task) -> tuple[Tensor, Tensor]:
+    # The first inputs of the test split and the module's logits; the first few are kept.
+    parts: list[Tensor] = []
+    for inputs, _ in task.batches("test"):
+        parts.append(inputs.cpu())
+        if sum(map(len, parts)) >= PARITY_INPUTS:
+            break
+    found = torch.cat(parts)[:PARITY_INPUTS].contiguous() if parts else torch.empty(0)
+    if len(found) < REFERENCE_INPUTS:
+        raise ExportError(f"the test split has {len(found)} inputs; a bundle needs at least "
+                          f"{REFERENCE_INPUTS}")
+    with torch.inference_mode():
+        return found, module(found)
+
+
+def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
+                   answers: tuple[Tensor, Tensor], *, names: tuple[str, str]) -> onnx.ModelProto:
+    write_synced(folder / ARCH, arch.to_json().encode())
+    inputs, logits = (tensor[:REFERENCE_INPUTS].contiguous() for tensor in answers)
+    write_synced(folder / REFERENCE, save({"inputs": inputs, "logits": logits}))
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    try:
+        weights = save(state)
+    except (SafetensorError, RuntimeError) as error:  # such as two names for one tensor
+        raise ExportError(f"the weights cannot be stored as safetensors: {error}") from None
+    write_synced(folder / WEIGHTS, weights)
+    metadata = {**task.onnx_metadata(), "nas:arch": arch.to_json(), "nas:digest": arch.digest}
+    example = task.example_inputs(2, derive_rng(0, "export")).cpu()
+    return export_onnx(module, example, folder / ONNX, metadata=metadata, input_name=names[0],
+                       output_name=names[1])
+
+
+def _check_parity(model: bytes, inputs: Tensor, logits: Tensor) -> ParityEntry:
+    session = open_session(model)
+    x: F32Array = inputs.numpy()
+    reference: F32Array = logits.numpy()
+    together = compare(reference, run(session, x, batch=len(x)))
+    few = slice(0, REFERENCE_INPUTS)
+    single = compare(reference[few], run(session, x[few], batch=1))
+    for parity, batch in ((together, len(x)), (single, 1)):
+        if not parity.ok:
+            raise ExportError(f"ONNX Runtime differs from torch at batch {batch}: {parity}; the "
+                              "network was not exported")
+    return ParityEntry(inputs=len(x), top1_changed=0, tolerance=TOLERANCE,
+                       max_abs_diff=max(together.max_abs_diff, single.max_abs_diff))
+
+
+def _describe(model: onnx.ModelProto) -> OnnxEntry:
+    def tensors(values: object) -> tuple[TensorEntry, ...]:
+        return tuple(
+            TensorEntry(name=value.name, shape=tuple(
+                dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim))
+            for value in values)  # type: ignore[attr-defined]
+
+    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    return OnnxEntry(opset=opset, inputs=tensors(model.graph.input),
+                     outputs=tensors(model.graph.output),
+                     metadata_keys=tuple(sorted(prop.key for prop in model.metadata_props)))
+
+
+def _entry(path: Path) -> FileEntry:
+    data = path.read_bytes()
+    return FileEntry(sha256=sha256(data), size=len(data))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,237 @@
+"""The ledger of a search: an Optuna study that holds every finished trial.
+
+So `optuna-dashboard` and Optuna's plots work on it as it is. A trial is written once, when it is
+finished; its user attributes are ``nas:trial_id``, ``nas:digest``, ``nas:arch`` (JSON text),
+``nas:stage``, ``nas:metrics``, ``nas:error`` if it failed, and ``nas:batch`` on a batch's last
+trial.
+"""
+
+import itertools
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.core.arch import Arch
+from nas.core.errors import ArchError, LedgerError
+from nas.core.problem import Objective
+from nas.core.space import SearchSpace
+from nas.core.trial import Outcome, Trial
+from nas.search.journal import open_journal, read_journal
+
+STUDY_NAME = "nas"
+
+_IDENTITY = "nas:identity"
+
+
+class Ledger:
+    """The finished trials of one search. Made by `open_ledger` and `read_ledger`.
+
+    Attributes:
+        study: For Optuna's own tools.
+        objectives: In the order of the study's values.
+        where: Path or URL, for messages.
+    """
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, objectives: Sequence[Objective],
+                 where: str) -> None:
+        self.study = study
+        self.objectives = tuple(objectives)
+        self.where = where
+        self._space = space
+        self._distributions = {gene.name: CategoricalDistribution(gene.choices)
+                               for gene in space.genes}
+
+    def record(self, outcome: Outcome, *, batch: Mapping[str, Any] | None = None) -> None:
+        """Writes one finished trial; on return it is on the disk.
+
+        Args:
+            outcome: Its metrics hold every objective, or it failed.
+            batch: The record of its batch, on the batch's last trial: JSON values.
+
+        Raises:
+            LedgerError: The storage cannot be written.
+        """
+        attributes: dict[str, Any] = {
+            "nas:trial_id": outcome.trial.id, "nas:digest": outcome.trial.arch.digest,
+            "nas:arch": outcome.trial.arch.to_json(), "nas:stage": outcome.stage,
+            "nas:metrics": dict(outcome.metrics)}
+        if outcome.error is not None:
+            attributes["nas:error"] = outcome.error
+        if batch is not None:
+            attributes["nas:batch"] = dict(batch)
+        live = self._space.active(self._space.encode([outcome.trial.arch]))[0]
+        params = {name: value for (name, value), used in
+                  zip(outcome.trial.arch.choices, live, strict=True) if used}
+        trial = create_trial(
+            state=TrialState.COMPLETE if outcome.ok else TrialState.FAIL,
+            values=[outcome.metrics[o.name] for o in self.objectives] if outcome.ok else None,
+            params=params, distributions={name: self._distributions[name] for name in params},
+            user_attrs=attributes)
+        try:
+            self.study.add_trial(trial)
+        except (OSError, StorageInternalError) as error:
+            raise LedgerError(f"ledger {self.where} cannot be written ({_one_line(error)}); "
+                              "remedy that and resume") from None
+
+    def outcomes(self) -> list[Outcome]:
+        """Returns every finished trial, sorted by id.
+
+        Raises:
+            LedgerError: A trial is not of this space, contradicts its digest or is there twice.
+        """
+        outcomes = sorted(map(self._outcome, self._trials()), key=lambda o: o.trial.id)
+        for before, after in itertools.pairwise(outcomes):
+            if before.trial.id == after.trial.id:
+                raise LedgerError(f"ledger {self.where} has trial {after.trial.id} twice; two "
+                                  "searches wrote to it at once")
+        return outcomes
+
+    def batches(self) -> dict[int, dict[str, Any]]:
+        """Returns the batch records by the id of the trial that carries them."""
+        return {trial.user_attrs["nas:trial_id"]: trial.user_attrs["nas:batch"]
+                for trial in self._trials() if "nas:batch" in trial.user_attrs}
+
+    def _trials(self) -> Iterator[FrozenTrial]:
+        trials = self.study.get_trials(
+            deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        return (trial for trial in trials if "nas:trial_id" in trial.user_attrs)
+
+    def _outcome(self, trial: FrozenTrial) -> Outcome:
+        attributes = trial.user_attrs
+        try:
+            arch = Arch.from_json(attributes["nas:arch"], space=self._space)
+        except ArchError as error:
+            raise LedgerError(f"ledger {self.where}, trial {attributes['nas:trial_id']}: "
+                              f"{error}") from None
+        if arch.digest != attributes["nas:digest"]:
+            raise LedgerError(f"ledger {self.where}, trial {attributes['nas:trial_id']}: digest "
+                              f"{attributes['nas:digest']} is not that of its architecture")
+        return Outcome(Trial(attributes["nas:trial_id"], arch), attributes["nas:metrics"],
+                       attributes["nas:stage"], attributes.get("nas:error"))
+
+
+def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence[Objective],
+                identity: Mapping[str, Any], study_name: str = STUDY_NAME) -> Ledger:
+    """Returns the ledger of a search, new or to be continued.
+
+    Args:
+        storage: A journal file, or any Optuna storage URL.
+        space: Whose architectures it holds.
+        objectives: The study's directions and metric names.
+        identity: What must be equal for a ledger to be continued, such as searcher, seed and
+            budget: JSON values. Space and objectives are added to it.
+        study_name: Of the Optuna study.
+
+    Raises:
+        LedgerError: The storage cannot be used, or the study is another search's: the message
+            says what differs.
+    """
+    where = _shown(storage)
+    wanted = _identity(space, objectives, identity)
+    with _quiet():
+        backend = _backend(storage, where, write=True)
+        study = optuna.create_study(
+            storage=backend, study_name=study_name, load_if_exists=True,
+            directions=[objective.direction for objective in objectives])
+        found = study.user_attrs.get(_IDENTITY)
+        # A study without identity and trials is new, or was cut off while being made.
+        same = [direction.name.lower() for direction in study.directions] == [
+            objective.direction for objective in objectives]
+        if found is None and same and not study.get_trials(deepcopy=False):
+            study.set_metric_names([objective.name for objective in objectives])
+            study.set_user_attr(_IDENTITY, wanted)
+            found = wanted
+    _check_identity(found, wanted, where)
+    return Ledger(study, space, objectives, where)
+
+
+def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence[Objective],
+                study_name: str = STUDY_NAME) -> Ledger:
+    """Returns an existing ledger of this space and these objectives, to read from.
+
+    Raises:
+        LedgerError: There is none, or it is of another space or has other objectives.
+    """
+    where = _shown(storage)
+    with _quiet():
+        backend = _backend(storage, where, write=False)
+        try:
+            study = optuna.load_study(storage=backend, study_name=study_name)
+        except KeyError:
+            raise LedgerError(f"ledger {where} has no study {study_name!r}") from None
+    found = study.user_attrs.get(_IDENTITY, {})
+    wanted = _identity(space, objectives, {})
+    _check_identity({key: found.get(key) for key in wanted}, wanted, where)
+    return Ledger(study, space, objectives, where)
+
+
+def ledger_equal(a: Ledger, b: Ledger) -> bool:
+    """Returns whether (id, digest, values, stage, error) agree for all trials, sorted by id."""
+    return _rows(a) == _rows(b)
+
+
+def _rows(ledger: Ledger) -> list[tuple[Any, ...]]:
+    return [(o.trial.id, o.trial.arch.digest, o.stage, o.error,
+             [o.metrics[objective.name] for objective in ledger.objectives] if o.ok else None)
+            for o in ledger.outcomes()]
+
+
+def _identity(space: SearchSpace, objectives: Sequence[Objective],
+              identity: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {**identity, "space": space.id,
+             "objectives": [f"{objective.direction} {objective.name}" for objective in objectives]}
+    plain: dict[str, Any] = json.loads(json.dumps(whole))  # as the storage gives it back
+    return plain
+
+
+def _check_identity(found: Mapping[str, Any] | None, wanted: Mapping[str, Any],
+                    where: str) -> None:
+    if found is None:
+        raise LedgerError(f"ledger {where} holds a study that is not of this program; give "
+                          "another path or storage")
+    differences = [f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
+                   for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    if differences:
+        raise LedgerError(f"ledger {where} is of another search: {'; '.join(differences)}")
+
+
+def _backend(storage: Path | str, where: str, *, write: bool) -> BaseStorage:
+    if isinstance(storage, Path) or "://" not in storage:
+        return open_journal(Path(storage)) if write else read_journal(Path(storage))
+    try:
+        return optuna.storages.get_storage(storage)
+    except Exception as error:  # of SQLAlchemy, its drivers and the server behind them
+        raise LedgerError(f"storage {where} cannot be used ({_one_line(error)}); check the URL, "
+                          "its driver and its server") from None
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _shown(storage: Path | str) -> str:
+    # Without the password that a URL may hold.
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", str(storage))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Optuna announces each new study on stderr, and names of metrics as experimental.
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)

@@ -1,0 +1,64 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from nas.core.protocols import Task
+from supernets.mobilenet.config import MobileNetConfig, StageConfig
+from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.tasks.image_classification import ImageClassification, LabelledImages
+
+MakeSupernet = Callable[[Task], MobileNetSupernet]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> MobileNetConfig:
+    """Two stages, so that blocks come with and without skip, stride and squeeze-and-excite."""
+    return MobileNetConfig(
+        name="mobilenet-tiny/1", input_shape=(1, 16, 16), num_classes=5, stem_width=8,
+        head_width=24, activation="relu", stages=(
+            StageConfig(widths=(8, 12), depths=(1, 2), kernels=(3, 5), expansions=(1, 2)),
+            StageConfig(widths=(12, 16), depths=(1, 2), kernels=(3, 5, 7), expansions=(2, 3),
+                        stride=2, se_ratio=0.25)))
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tiny_config: MobileNetConfig) -> ImageClassification:
+    """Random images; each split has its own."""
+    rng = np.random.default_rng(0)
+
+    def images(count: int) -> LabelledImages:
+        pixels = rng.integers(0, 256, (count, *tiny_config.input_shape[1:]), dtype=np.uint8)
+        return LabelledImages(pixels, rng.integers(0, 5, count, dtype=np.uint8))
+
+    return ImageClassification(
+        labels=("a", "b", "c", "d", "e"), input_shape=tiny_config.input_shape, mean=0.5, std=0.3,
+        splits={"train_calib": images(64), "search": images(80), "test": images(48)},
+        batch_size=32)
+
+
+@pytest.fixture(scope="session")
+def make_tiny_supernet(tiny_config: MobileNetConfig) -> MakeSupernet:
+    """Makes equal supernets in evaluation mode, no tensor of which is at its neutral value."""
+
+    def make(task: Task) -> MobileNetSupernet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            supernet = MobileNetSupernet(tiny_config, task)
+            for name, tensor in supernet.state_dict().items():
+                if name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
+                    tensor.uniform_(0.5, 1.5)
+                elif name.endswith(("running_mean", "bias")):
+                    tensor.normal_(std=0.3)
+                elif "kernel_maps" in name:
+                    tensor.add_(torch.randn_like(tensor), alpha=0.1)
+        return supernet.eval()
+
+    return make
+
+
+@pytest.fixture
+def tiny_supernet(make_tiny_supernet: MakeSupernet,
+                  tiny_task: ImageClassification) -> MobileNetSupernet:
+    return make_tiny_supernet(tiny_task)

@@ -1,0 +1,119 @@
+import numpy as np
+import onnx
+import pytest
+
+from hardware_profiles.measure import (
+    agreeing_passes,
+    measure,
+    measure_file,
+    pass_minima_ms,
+    protocol_for,
+    summarise,
+    this_runtime,
+)
+from hardware_profiles.onnx_blocks import empty_graph, onnx_model
+from hardware_profiles.profile import MeasureProtocol
+from hardware_profiles.session import PassTimes
+from nas.core.errors import ProfileError
+
+QUICK = MeasureProtocol(warm_up=1, runs=5, passes=2, max_passes=3)
+
+
+def passes(*cpu_us: list[float]) -> list[PassTimes]:
+    """Passes whose wall clock runs 10 % longer than the CPU clock."""
+    made = []
+    for row in cpu_us:
+        cpu = (np.array(row) * 1000).astype(np.int64)
+        wall = (cpu * 1.1).astype(np.int64)
+        made.append(PassTimes(cpu, wall, int(cpu.sum()), int(wall.sum())))
+    return made
+
+
+def empty_model(batch: int = 1) -> bytes:
+    rng = np.random.default_rng(0)
+    return onnx_model(empty_graph((4,)), batch=batch, rng=rng).SerializeToString()
+
+
+def test_the_statistic_is_the_median_of_the_minima_of_agreeing_passes():
+    protocol = MeasureProtocol(passes=3)
+    timing = summarise(passes([10.0, 12], [10.2, 30], [10.4, 11], [15, 16]), protocol)
+    assert timing.latency_ms == pytest.approx(0.0102)
+    assert timing.pass_ms == pytest.approx((0.010, 0.0102, 0.0104, 0.015))
+    assert (timing.agreeing, timing.stable, timing.runs) == (3, True, 8)
+    assert timing.wall_min_ms == pytest.approx(0.011)
+
+
+def test_passes_that_disagree_make_a_timing_unstable():
+    timing = summarise(passes([10.0], [11.0], [12.0]), MeasureProtocol(passes=2))
+    assert (timing.agreeing, timing.stable) == (1, False)
+    assert timing.latency_ms == pytest.approx(0.010)
+
+
+def test_a_run_that_the_cpu_clock_lost_part_of_does_not_count():
+    one = passes([10.2] * 9 + [10.2])[0]
+    one.cpu_ns[4] = 3900  # while its wall time is that of the others
+    assert pass_minima_ms([one]) == pytest.approx([0.0102])
+
+
+def test_passes_agree_within_the_tolerance_of_the_fastest():
+    assert agreeing_passes(np.array([1.04, 1.0, 1.06, 3.0]), 0.05).tolist() == [0, 1]
+
+
+def test_every_model_is_timed_and_progress_ends_at_its_total(vocabulary):
+    models = {block.key: onnx_model(block.graph, batch=1, rng=np.random.default_rng(0))
+              for block in vocabulary.blocks[:3]}
+    seen: list[tuple[int, int]] = []
+    found = measure({key: model.SerializeToString for key, model in models.items()},
+                    runtime=this_runtime(), protocol=QUICK, rng=np.random.default_rng(0),
+                    progress=lambda done, total: seen.append((done, total)))
+    assert set(found.timings) == set(models)
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][0] == seen[-1][1] <= QUICK.max_passes * len(models)
+    assert found.wall_over_cpu > 0
+    for timing in found.timings.values():
+        assert QUICK.passes <= len(timing.pass_ms) <= QUICK.max_passes
+        assert 0 < timing.cpu_min_ms <= timing.latency_ms
+        assert timing.wall_min_ms <= timing.wall_median_ms <= timing.wall_p95_ms
+        assert timing.stable == (timing.agreeing >= QUICK.passes)
+
+
+def test_more_threads_need_the_clock_of_the_process():
+    assert protocol_for(this_runtime()).timer == "thread_cpu"
+    runtime = this_runtime(threads=2)
+    assert protocol_for(runtime).timer == "process_cpu"
+    quick = QUICK.model_copy(update={"timer": "process_cpu"})
+    found = measure({"empty": empty_model}, runtime=runtime, protocol=quick,
+                    rng=np.random.default_rng(0))
+    assert found.timings["empty"].latency_ms > 0
+
+
+def test_a_provider_that_is_not_there_is_an_error():
+    runtime = this_runtime().model_copy(update={"provider": "TensorrtExecutionProvider"})
+    with pytest.raises(ProfileError, match="has no TensorrtExecutionProvider"):
+        measure({"empty": empty_model}, runtime=runtime, protocol=QUICK,
+                rng=np.random.default_rng(0))
+
+
+def test_a_file_with_a_dynamic_batch_axis_is_timed(tmp_path):
+    model = onnx.load_model_from_string(empty_model())
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, tmp_path / "model.onnx")
+    assert measure_file(tmp_path / "model.onnx", batch=3).latency_ms > 0
+
+
+def test_another_dynamic_axis_is_an_error(tmp_path):
+    model = onnx.load_model_from_string(empty_model())
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "width"
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ProfileError, match="only its first axis may be dynamic"):
+        measure_file(tmp_path / "model.onnx")
+
+
+def test_a_missing_or_damaged_file_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(ProfileError, match=r"cannot be read \(No such file"):
+        measure_file(tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"not onnx")
+    with pytest.raises(ProfileError, match=r"cannot load .*bad\.onnx") as caught:
+        measure_file(tmp_path / "bad.onnx")
+    assert "\n" not in str(caught.value)
