@@ -25,5 +25,6 @@ def export(
         print_json({"bundle": str(bundle.folder), "digest": digest, "test": dict(bundle.test),
                     "onnx_max_abs_diff": bundle.max_abs_diff})
     else:
-        print(f"bundle: {bundle.folder}\ntest error {bundle.test['error']:.2f} %; ONNX equals torch "
-              f"to {bundle.max_abs_diff:.1e}")
+        print(f"bundle: {bundle.folder}")
+        print(f"test error {bundle.test['error']:.2f} %; ONNX equals torch to "
+              f"{bundle.max_abs_diff:.1e}")

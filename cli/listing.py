@@ -1,6 +1,6 @@
 """`nas list`: what can be named on the command line."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +8,7 @@ import typer
 from cli.options import Json
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What can be listed."""
 
     SUPERNETS = "supernets"

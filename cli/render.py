@@ -20,11 +20,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    drawn = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left",
+                  pad_edge=False)
     for index, column in enumerate(drawn.columns):
         column.overflow = "fold"
         if rows and all(isinstance(row[index], int | float) for row in rows):
             column.justify = "right"
+            column.no_wrap = True
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
     Console().print(drawn)

@@ -1,11 +1,13 @@
 """`nas search`: the main job."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.options import Json, Supernet, Threads
+
 
 def search(
     context: typer.Context,
@@ -70,17 +72,17 @@ def _given(context: typer.Context) -> dict[str, Any]:
     return values
 
 
-def _show(payload: dict[str, Any]) -> None:
+def _show(payload: Mapping[str, Any]) -> None:
     from cli.render import arch_summary, table
 
     best = payload["best"]
-    metrics = list(payload["pareto"][0]["metrics"])
-    rows = [[("* " if point["digest"] == best["digest"] else "  ") + point["digest"],
-             *(point["metrics"][name] for name in metrics), arch_summary(point["arch"])]
+    columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
+    rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
+             *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
             for point in payload["pareto"]]
     counts, device = payload["counts"], payload["device"]
     exits = sum(counts["early_exits"].values())
-    table(["network", *metrics, "depth×width"], rows,
+    table(["network", *columns.values(), "depth×width"], rows,
           title=f"Pareto front of {payload['supernet']} ({payload['space_size']:,} networks) on "
                 f"{device['id']}")
     print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
@@ -89,4 +91,4 @@ def _show(payload: dict[str, Any]) -> None:
     print(f"best *: test error {best['test']['error']:.2f} %, measured "
           f"{best['measured_latency_ms']:.4f} ms; ONNX equals torch to "
           f"{best['onnx_max_abs_diff']:.1e}")
-    print(f"bundle: {payload['run_dir']}/best   front: {payload['run_dir']}/pareto.png")
+    print(f"bundle: {payload['run_dir']}/best\nfront:  {payload['run_dir']}/pareto.png")

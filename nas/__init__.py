@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hardware_profiles.profile import HardwareProfile as HardwareProfile
     from nas.core.arch import Arch as Arch
     from nas.core.errors import NasError as NasError
-    from nas.pipeline.compose import open_supernet as load_supernet
+    from nas.pipeline.compose import load_supernet as load_supernet
     from nas.pipeline.config import SearchConfig as SearchConfig
     from nas.pipeline.export import export_subnet as export_subnet
     from nas.pipeline.profile import load_profile as load_profile
@@ -26,7 +26,7 @@ _PUBLIC = {
     "SearchResult": "nas.pipeline.search:SearchResult",
     "export_subnet": "nas.pipeline.export:export_subnet",
     "load_profile": "nas.pipeline.profile:load_profile",
-    "load_supernet": "nas.pipeline.compose:open_supernet",
+    "load_supernet": "nas.pipeline.compose:load_supernet",
     "resume_search": "nas.pipeline.search:resume_search",
     "run_search": "nas.pipeline.search:run_search",
 }

@@ -22,6 +22,7 @@ from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
 
 SCHEMA_VERSION = 1
+_KEYS = ("family", "config", "task", "sha256", "provenance")
 CARD, WEIGHTS, IMAGES = "supernet.json", "weights.safetensors", "images.npz"
 
 
@@ -47,7 +48,7 @@ def save_supernet(folder: Path, supernet: MobileNetSupernet, task: ImageClassifi
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
 
 
-def load_supernet(folder: Path, *, device: torch.device | None = None) -> MobileNetSupernet:
+def load_folder(folder: Path, *, device: torch.device | None = None) -> MobileNetSupernet:
     """Returns the supernet of a folder in evaluation mode, channels last.
 
     Raises:
@@ -70,7 +71,7 @@ def load_supernet(folder: Path, *, device: torch.device | None = None) -> Mobile
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{folder / WEIGHTS} does not fit {CARD} ({reason}); train again") from None
-    return supernet.to(device=device, memory_format=torch.channels_last).eval()
+    return supernet.to(device=device).to(memory_format=torch.channels_last).eval()
 
 
 def read_config(folder: Path) -> MobileNetConfig:
@@ -87,6 +88,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text())
         version = card["schema_version"]
+        missing = [] if version != SCHEMA_VERSION else [key for key in _KEYS if key not in card]
     except FileNotFoundError:
         raise DataError(f"{folder} is no supernet folder: it has no {CARD}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -94,6 +96,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION or card.get("family") != "mobilenet":
         raise DataError(f"{path} is of schema {version} and family {card.get('family')!r}; this "
                         f"version reads schema {SCHEMA_VERSION} of family 'mobilenet'")
+    if missing:
+        raise DataError(f"{path} lacks {missing[0]!r}; train or install it again")
     return dict(card)
 
 

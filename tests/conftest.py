@@ -1,13 +1,23 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hardware_profiles.host import HostConfig, profile_host
+from hardware_profiles.profile import MeasureProtocol
+from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
 from nas.core.protocols import Task
-from supernets.mobilenet.config import MobileNetConfig, StageConfig
+from supernets.folder import save_supernet
+from supernets.mobilenet.blocks import build_vocabulary
+from supernets.mobilenet.config import MobileNetConfig, StageConfig, build_space
+from supernets.mobilenet.presets import FMNIST
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
+
+# More threads than idle cores make torch several times slower, and tests may share the machine.
+torch.set_num_threads(1)
 
 MakeSupernet = Callable[[Task], MobileNetSupernet]
 
@@ -62,3 +72,33 @@ def make_tiny_supernet(tiny_config: MobileNetConfig) -> MakeSupernet:
 def tiny_supernet(make_tiny_supernet: MakeSupernet,
                   tiny_task: ImageClassification) -> MobileNetSupernet:
     return make_tiny_supernet(tiny_task)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(make_tiny_supernet: MakeSupernet, tiny_task: ImageClassification,
+                tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny supernet as `nas train` would leave it; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny-supernet")
+    save_supernet(folder, make_tiny_supernet(tiny_task), tiny_task, {"trained_by": "nobody"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick_profiles(tiny_config: MobileNetConfig,
+                    tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with profiles of this machine for the tiny and the shipped space."""
+    folder = tmp_path_factory.mktemp("cache")
+    quick = HostConfig(calib_nets=10, test_nets=10, protocol=MeasureProtocol(
+        warm_up=1, runs=5, passes=2, max_passes=2))
+    for config in (tiny_config, FMNIST):
+        space = build_space(config)
+        vocabulary = build_vocabulary(config, space)
+        ProfileStore(folder / "profiles").save(profile_host(
+            space, vocabulary.blocks, vocabulary.block_ids, seed=0, config=quick))
+    return folder
+
+
+@pytest.fixture
+def profile_cache(quick_profiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the test find `quick_profiles`."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(quick_profiles))

@@ -1,13 +1,9 @@
-"""Quality with inherited weights: extract, recalibrate batch norm, validate. Nothing is trained.
-
-Legend: B batch, C channels, H and W image sides.
-"""
+"""Quality with inherited weights: extract, recalibrate batch norm, validate. Nothing is trained."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
 
 from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
@@ -18,8 +14,8 @@ class InheritedEvaluator:
     """The `Evaluator` of weight sharing; a pure function of the architecture, cached by digest.
 
     Each network is an extracted copy whose batch-norm statistics come from ``train_calib``; the
-    supernet is never written to. Images and weights are laid out channels last, which halves the
-    time on a CPU.
+    supernet is never written to. Weights are laid out channels last, as the images of the task
+    are: half the time on a CPU.
 
     Args:
         supernet: Whose weights and task are used.
@@ -58,10 +54,10 @@ class InheritedEvaluator:
     def _quality(self, arch: Arch) -> Mapping[str, float]:
         task = self.supernet.task
         if self._calibration is None:
-            self._calibration = list(_channels_last(task.batches("train_calib")))
+            self._calibration = list(task.batches("train_calib"))
         module = self.supernet.recalibrated(arch, self._calibration)
         module = module.to(memory_format=torch.channels_last)
-        return task.metrics(module, _channels_last(task.batches(self.split)))
+        return task.metrics(module, task.batches(self.split))
 
     def _costs(self, arch: Arch) -> dict[str, float]:
         codes = self.supernet.space.encode([arch])
@@ -75,14 +71,3 @@ def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:
             return model
     known = ", ".join(dict.fromkeys(name for model in models for name in model.metrics)) or "none"
     raise InputError(f"no cost model gives metric {metric!r}; known: {known}")
-
-
-def _channels_last(batches: Iterable[Batch]) -> Iterator[Batch]:
-    for inputs, targets in batches:
-        if isinstance(inputs, Tensor) and inputs.ndim == 4:
-            # `contiguous` leaves the strides of one-channel images alone, and convolutions then
-            # take the slow path; a copy has the strides that it is made with.
-            x_BCHW = torch.empty_like(inputs, memory_format=torch.channels_last).copy_(inputs)
-            yield x_BCHW, targets
-        else:
-            yield inputs, targets

@@ -1,4 +1,4 @@
-"""From a frozen configuration to the objects that do the work: the one place that joins packages."""
+"""From a configuration to the objects that do the work: the one place that joins packages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ from nas.pipeline.config import METRICS, SearchConfig
 from nas.pipeline.device import torch_device
 from nas.pipeline.events import Event, Watcher
 from nas.search.registry import SEARCHERS
-from supernets.folder import CARD, load_supernet
+from supernets.folder import CARD, load_folder
 from supernets.registry import SUPERNETS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
@@ -37,7 +38,8 @@ class Parts:
     evaluate: InheritedEvaluator
 
 
-def compose(config: SearchConfig, *, watch: Watcher, profile: HardwareProfile | None = None) -> Parts:
+def compose(config: SearchConfig, *, watch: Watcher,
+            profile: HardwareProfile | None = None) -> Parts:
     """Returns the parts of a search; measures the device's profile where none is stored.
 
     Args:
@@ -50,7 +52,7 @@ def compose(config: SearchConfig, *, watch: Watcher, profile: HardwareProfile | 
     """
     searcher_type = resolve(SEARCHERS.get(config.searcher).target)
     executor_type = resolve(EXECUTORS.get(config.executor).target)
-    supernet = open_supernet(config.supernet)
+    supernet = load_supernet(config.supernet)
     profile = profile or device_profile(config.device, supernet, threads=config.threads,
                                         watch=watch)
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
@@ -69,7 +71,7 @@ def compose(config: SearchConfig, *, watch: Watcher, profile: HardwareProfile | 
                  evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
 
 
-def open_supernet(name: str) -> Supernet:
+def load_supernet(name: str) -> Supernet:
     """Returns a supernet by folder, registered name or ``module:factory``.
 
     Raises:
@@ -77,7 +79,7 @@ def open_supernet(name: str) -> Supernet:
     """
     folder = Path(name)
     if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
-        return load_supernet(folder, device=torch_device())
+        return load_folder(folder, device=torch_device())
     supernet: Supernet = resolve(SUPERNETS.get(name).target)()
     return supernet
 

@@ -10,7 +10,7 @@ from nas.core.protocols import Supernet
 from nas.core.trial import Outcome
 from nas.export.bundle import write_bundle
 from nas.export.manifest import MANIFEST, read_manifest
-from nas.pipeline.compose import open_supernet
+from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.run_dir import RunDir
@@ -41,7 +41,7 @@ def export_subnet(run_dir: Path, *, digest: str, out: Path | None = None,
         ExportError: The exported network does not pass its checks.
     """
     run, config, _ = RunDir.open(run_dir)
-    supernet = open_supernet(config.supernet)
+    supernet = load_supernet(config.supernet)
     storage, study_name = run.ledger(config)
     ledger = read_ledger(storage, space=supernet.space, objectives=config.objective_values(),
                          study_name=study_name)

@@ -6,7 +6,7 @@ from typing import Any
 from hardware_profiles.profile import HardwareProfile, Quality, read_profile
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
-from nas.pipeline.compose import measure_host, open_supernet
+from nas.pipeline.compose import measure_host, load_supernet
 from nas.pipeline.events import Watcher, silent
 
 
@@ -18,7 +18,7 @@ def run_profile(supernet: str, *, threads: int = 1, watch: Watcher = silent) -> 
     """
     if threads < 1:
         raise InputError(f"--threads {threads}: at least 1")
-    return measure_host(open_supernet(supernet), threads=threads, watch=watch)
+    return measure_host(load_supernet(supernet), threads=threads, watch=watch)
 
 
 def load_profile(name: str) -> HardwareProfile:

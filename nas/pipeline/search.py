@@ -90,10 +90,10 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
             outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
                              budget=config.budget, batch_size=BATCH_SIZE,
                              on_outcome=on_outcome)
-        front = pareto_front(parts, outcomes)
-        best = front[0]
-        bundle = (finished_bundle(run.best, best.trial.arch.digest)
-                  or export_network(parts.supernet, best, run.best, config, watch=watch))
+            front = pareto_front(parts, outcomes)
+            best = front[0]
+            bundle = (finished_bundle(run.best, best.trial.arch.digest)
+                      or export_network(parts.supernet, best, run.best, config, watch=watch))
     except KeyboardInterrupt:
         raise RunInterrupted(f"stopped after {len(finished)} of {config.budget} validations; go on "
                              f"with: nas search --resume {run.path}") from None

@@ -83,7 +83,7 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         supernet = MobileNetSupernet(config, task)
-    supernet.to(device=task.device, memory_format=torch.channels_last)
+    supernet.to(device=task.device).to(memory_format=torch.channels_last)
     request.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         supernet=supernet, task=task,

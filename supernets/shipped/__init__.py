@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from supernets.folder import load_supernet
+from supernets.folder import load_folder
 from supernets.mobilenet.supernet import MobileNetSupernet
 
 
 def mobilenet_fmnist() -> MobileNetSupernet:
     """Returns the supernet trained on Fashion-MNIST by ``nas train``."""
-    return load_supernet(Path(__file__).parent / "mobilenet_fmnist")
+    return load_folder(Path(__file__).parent / "mobilenet_fmnist")

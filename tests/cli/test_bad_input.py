@@ -91,15 +91,16 @@ def test_resume_takes_no_other_option(capsys: pytest.CaptureFixture[str], tmp_pa
     assert "drop --budget" in fails(capsys, "search", "--resume", str(tmp_path), "--budget", "3")
 
 
-def test_impossible_macs_names_the_smallest(capsys: pytest.CaptureFixture[str],
-                                            tiny_profile_cache: None) -> None:
+@pytest.mark.usefixtures("profile_cache")
+def test_impossible_macs_names_the_smallest(capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, "search", "--max-macs", "1000")
     assert "--max-macs 1000" in line
     assert "534032" in line.replace(",", "")
 
 
-def test_impossible_latency_names_the_smallest(capsys: pytest.CaptureFixture[str], tmp_path: Path,
-                                               tiny_profile_cache: None) -> None:
+@pytest.mark.usefixtures("profile_cache")
+def test_impossible_latency_names_the_smallest(capsys: pytest.CaptureFixture[str],
+                                               tmp_path: Path) -> None:
     line = fails(capsys, "search", "--max-latency-ms", "0.001", "--out", "run")
     assert "--max-latency-ms 0.001" in line
     assert "smallest reachable" in line
@@ -159,5 +160,6 @@ def test_verify_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere" in fails(capsys, "verify", "nowhere")
 
 
-def test_unknown_profile(capsys: pytest.CaptureFixture[str], tiny_profile_cache: None) -> None:
+@pytest.mark.usefixtures("profile_cache")
+def test_unknown_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere" in fails(capsys, "profile", "show", "nowhere")

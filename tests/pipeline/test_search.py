@@ -1,0 +1,166 @@
+"""`run_search` on a tiny supernet: the run folder, the front, resume, export."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hardware_profiles.store import CACHE_VARIABLE
+from nas.core.arch import make_arch
+from nas.core.errors import InputError
+from nas.export.verify import verify_bundle
+from nas.pipeline.compose import load_supernet
+from nas.pipeline.config import SearchConfig, make_config
+from nas.pipeline.events import Event
+from nas.pipeline.export import export_subnet
+from nas.pipeline.run_dir import RunDir
+from nas.pipeline.search import RunInterrupted, SearchResult, resume_search, run_search
+from nas.search.ledger import Ledger, ledger_equal, read_ledger
+
+pytestmark = pytest.mark.usefixtures("profile_cache")
+
+Configure = Callable[..., SearchConfig]
+
+
+@pytest.fixture
+def configure(tiny_folder: Path, tmp_path: Path) -> Configure:
+    def make(name: str = "run", **options: Any) -> SearchConfig:
+        return make_config({"supernet": str(tiny_folder), "budget": 14, "out": tmp_path / name,
+                            **options})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder: Path, quick_profiles: Path,
+             tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """One uninterrupted search, whose folder is not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(quick_profiles))
+        return run_search(make_config({"supernet": str(tiny_folder), "budget": 14,
+                                       "out": tmp_path_factory.mktemp("runs") / "run"}))
+
+
+def ledger_of(result_dir: Path, tiny_folder: Path) -> Ledger:
+    run, config, _ = RunDir.open(result_dir)
+    storage, name = run.ledger(config)
+    return read_ledger(storage, space=load_supernet(str(tiny_folder)).space, study_name=name,
+                       objectives=config.objective_values())
+
+
+def comparable(result: SearchResult) -> dict[str, Any]:
+    payload = json.loads(json.dumps(result.payload))
+    del payload["wall_s"], payload["run_dir"], payload["best"]["measured_latency_ms"]
+    return dict(payload)
+
+
+def test_run_folder_and_payload(finished: SearchResult) -> None:
+    result = finished
+    found = {path.name for path in result.run_dir.iterdir()}
+    assert found == {"config.toml", "profile.json", "study.journal", "pareto.json", "pareto.png",
+                     "best"}
+    payload = json.loads((result.run_dir / "pareto.json").read_text())
+    assert payload == json.loads(json.dumps(result.payload))
+    assert payload["counts"]["evaluated"] == 14
+    assert payload["space_size"] == load_supernet(payload["supernet"]).space.size
+    assert payload["device"]["kind"] == "measured"
+    assert payload["best"]["measured_latency_ms"] > 0
+    assert verify_bundle(result.run_dir / "best").ok
+    with Image.open(result.run_dir / "pareto.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_progress_counts_every_trial(configure: Configure) -> None:
+    seen: list[Event] = []
+    run_search(configure(budget=3), watch=seen.append)
+    assert [(e.done, e.total) for e in seen if e.stage == "search"] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_front_is_mutually_non_dominated_and_best_has_the_least_error(
+        finished: SearchResult) -> None:
+    front = finished.payload["pareto"]
+    points = [(point["metrics"]["error"], point["metrics"]["latency_ms"]) for point in front]
+    assert points == sorted(points)
+    assert all(a[1] > b[1] for a, b in itertools.pairwise(points))
+
+
+def test_test_error_is_that_of_the_recalibrated_network(finished: SearchResult) -> None:
+    payload = finished.payload
+    supernet = load_supernet(payload["supernet"])
+    arch = make_arch(supernet.space, payload["best"]["arch"])
+    module = supernet.recalibrated(arch, supernet.task.batches("train_calib"))
+    found = supernet.task.metrics(module, supernet.task.batches("test"))
+    assert payload["best"]["test"]["error"] == pytest.approx(found["error"], abs=100 / 48)
+
+
+def test_same_seed_same_result_other_seed_other_networks(configure: Configure,
+                                                         finished: SearchResult) -> None:
+    assert comparable(run_search(configure("again"))) == comparable(finished)
+    other = run_search(configure("other", seed=1))
+    assert comparable(other)["pareto"] != comparable(finished)["pareto"]
+
+
+@pytest.mark.parametrize("stop_at", [1, 9])
+def test_interrupted_and_resumed_equals_uninterrupted(
+        configure: Configure, finished: SearchResult, tiny_folder: Path, stop_at: int) -> None:
+    def stop(event: Event) -> None:
+        if event.stage == "search" and event.done == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunInterrupted, match="go on with: nas search --resume"):
+        run_search(configure("cut"), watch=stop)
+    cut = configure("cut").out
+    assert cut is not None
+    resumed = resume_search(cut)
+    assert comparable(resumed) == comparable(finished)
+    assert ledger_equal(ledger_of(cut, tiny_folder), ledger_of(finished.run_dir, tiny_folder))
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished: SearchResult) -> None:
+    result = finished
+    before = {path: path.read_bytes() for path in (result.run_dir / "best").iterdir()}
+    assert comparable(resume_search(result.run_dir)) == comparable(result)
+    assert {path: path.read_bytes() for path in (result.run_dir / "best").iterdir()} == before
+
+
+def test_constraints_hold_for_every_trial_and_exits_are_counted(
+        configure: Configure, tiny_folder: Path) -> None:
+    result = run_search(configure(max_macs=80_000, max_params=6_000))
+    outcomes = ledger_of(result.run_dir, tiny_folder).outcomes()
+    assert all(outcome.metrics["macs"] <= 80_000 for outcome in outcomes)
+    assert all(outcome.metrics["params"] <= 6_000 for outcome in outcomes)
+    counts = result.payload["counts"]
+    assert counts["sampled"] == len(outcomes) + sum(counts["early_exits"].values())
+    assert counts["early_exits"]["macs"] > 0
+
+
+def test_impossible_constraint_leaves_no_folder(configure: Configure) -> None:
+    config = configure(max_params=10)
+    with pytest.raises(InputError, match=r"--max-params 10: .* smallest reachable"):
+        run_search(config)
+    assert config.out is not None
+    assert not config.out.exists()
+
+
+def test_random_search_and_a_storage_url(configure: Configure, tiny_folder: Path,
+                                         tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    result = run_search(configure(searcher="random", storage=url, objectives=("error",)))
+    assert len(result.payload["pareto"]) == 1
+    assert len(ledger_of(result.run_dir, tiny_folder).outcomes()) == 14
+
+
+def test_export_of_another_network(finished: SearchResult, tmp_path: Path) -> None:
+    result = finished
+    digest = result.payload["pareto"][-1]["digest"]
+    bundle = export_subnet(result.run_dir, digest=digest, out=tmp_path / "mine")
+    assert bundle.folder == tmp_path / "mine"
+    assert verify_bundle(bundle.folder).ok
+    with pytest.raises(InputError, match="exists"):
+        export_subnet(result.run_dir, digest=digest, out=tmp_path / "mine")
+    with pytest.raises(InputError, match="no validated network 'ffffffffffff'"):
+        export_subnet(result.run_dir, digest="ffffffffffff")
