@@ -1,6 +1,7 @@
 """Where profiles lie: one file each under the user's cache folder."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,20 @@ class ProfileStore:
         path = self.path(profile.key)
         write_profile(profile, path)
         return path
+
+    def require_writable(self) -> None:
+        """Makes the folder, before minutes are spent on what could not be saved.
+
+        Raises:
+            ProfileError: The folder cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise ProfileError(f"profile folder {self.folder} cannot be written ({error.strerror});"
+                               f" set {CACHE_VARIABLE} to a folder that can be") from None
 
     def list(self) -> Sequence[StoredProfile]:
         """Returns every file of the store by name; one that cannot be used says why."""

@@ -1,4 +1,4 @@
-"""The supernets by name. A new one is one line here."""
+"""The supernets by name. A new one is one line here: its factory is called with `device`."""
 
 from nas.core.registry import Entry, Registry
 

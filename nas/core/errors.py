@@ -50,3 +50,9 @@ class LedgerError(InputError):
 
 class EvaluationError(NasError):
     """An evaluation that gave no usable metrics."""
+
+
+class RunInterrupted(NasError):
+    """Long work that was stopped by hand; what had finished is kept."""
+
+    exit_code = 130

@@ -13,7 +13,6 @@ from nas.core.costs import ClosedFormCosts
 from nas.core.errors import InputError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Executor, Searcher, Supernet
-from nas.core.registry import resolve
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
 from nas.evaluation.inherited import InheritedEvaluator
@@ -50,8 +49,8 @@ def compose(config: SearchConfig, *, watch: Watcher,
     Raises:
         InputError: A name that is unknown, or constraints that nothing meets.
     """
-    searcher_type = resolve(SEARCHERS.get(config.searcher).target)
-    executor_type = resolve(EXECUTORS.get(config.executor).target)
+    searcher_type = SEARCHERS.get(config.searcher).resolve()
+    executor_type = EXECUTORS.get(config.executor).resolve()
     supernet = load_supernet(config.supernet)
     profile = profile or device_profile(config.device, supernet, threads=config.threads,
                                         watch=watch)
@@ -72,7 +71,9 @@ def compose(config: SearchConfig, *, watch: Watcher,
 
 
 def load_supernet(name: str) -> Supernet:
-    """Returns a supernet by folder, registered name or ``module:factory``.
+    """Returns a supernet by folder, registered name or ``module:factory``, on the GPU if any.
+
+    A factory is called with the keyword `device`, a torch.device.
 
     Raises:
         InputError: There is none of that name.
@@ -80,7 +81,7 @@ def load_supernet(name: str) -> Supernet:
     folder = Path(name)
     if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
         return load_folder(folder, device=torch_device())
-    supernet: Supernet = resolve(SUPERNETS.get(name).target)()
+    supernet: Supernet = SUPERNETS.get(name).resolve()(device=torch_device())
     return supernet
 
 
@@ -97,12 +98,18 @@ def device_profile(name: str, supernet: Supernet, *, threads: int,
 
 
 def measure_host(supernet: Supernet, *, threads: int, watch: Watcher) -> HardwareProfile:
-    """Measures this machine and stores its profile."""
+    """Measures this machine and stores its profile.
+
+    Raises:
+        ProfileError: The profile could not be stored; nothing has been measured then.
+    """
+    store = user_store()
+    store.require_writable()
     profile = profile_host(
         supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
         config=HostConfig(threads=threads),
         progress=lambda done, total: watch(Event("profile", done, total)))
-    user_store().save(profile)
+    store.save(profile)
     return profile
 
 

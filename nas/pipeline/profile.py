@@ -6,7 +6,7 @@ from typing import Any
 from hardware_profiles.profile import HardwareProfile, Quality, read_profile
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
-from nas.pipeline.compose import measure_host, load_supernet
+from nas.pipeline.compose import load_supernet, measure_host
 from nas.pipeline.events import Watcher, silent
 
 

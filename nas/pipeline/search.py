@@ -9,7 +9,7 @@ from typing import Any
 
 from hardware_profiles.measure import measure_file
 from hardware_profiles.profile import HardwareProfile
-from nas.core.errors import EvaluationError, NasError
+from nas.core.errors import EvaluationError, RunInterrupted
 from nas.core.pareto import non_dominated
 from nas.core.problem import minimized
 from nas.core.trial import Outcome
@@ -26,12 +26,6 @@ from nas.search.ledger import open_ledger
 # Trials asked for at once, whatever runs them: an executor must not change the result.
 BATCH_SIZE = 8
 VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
-
-
-class RunInterrupted(NasError):
-    """A search that was stopped by hand; everything finished is in its ledger."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, RunInterrupted
 from nas.core.registry import resolve
 from nas.core.rng import derive_rng
 from nas.pipeline.config import validated
@@ -26,7 +27,7 @@ from supernets.tasks.splits import balanced, halves
 from supernets.training.data import Augmentation, TrainingData
 from supernets.training.trainer import Progress, TrainConfig, Trainer
 
-CALIBRATION_IMAGES = 2048
+CALIBRATION_IMAGES = 2048  # for batch norm; fewer where the smallest class does not allow them
 CHECKPOINT = "checkpoint.pt"
 
 # Data sets recognised by the SHA-256 of their training labels, for the class names alone.
@@ -76,6 +77,7 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
 
     Raises:
         InputError: Unknown supernet, unusable data, or `out` holds something else.
+        RunInterrupted: Ctrl-C.
     """
     _check_out(request.out)
     task, training = _read_data(request)
@@ -93,9 +95,13 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
                            seed=request.seed),
         checkpoint=request.out / CHECKPOINT,
         on_step=lambda progress: watch(_event(progress)))
-    with one_thread():
-        trainer.run()
-        return finish(supernet, task, request)
+    try:
+        with one_thread():
+            trainer.run()
+            return finish(supernet, task, request)
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"training stopped; the same command goes on from the checkpoint in "
+                             f"{request.out}") from None
 
 
 def finish(supernet: MobileNetSupernet, task: ImageClassification, request: TrainRequest) -> Path:
@@ -127,7 +133,9 @@ def _read_data(request: TrainRequest) -> tuple[ImageClassification, LabelledImag
     held_out = LabelledImages(*read_split(request.data, "t10k"))
     training = LabelledImages(images, labels)
     search, test = halves(held_out, derive_rng(request.seed, "split"))
-    calib = balanced(training, CALIBRATION_IMAGES, derive_rng(request.seed, "train_calib"))
+    counts = np.unique(labels, return_counts=True)[1]
+    calib = balanced(training, min(CALIBRATION_IMAGES, int(counts.min()) * len(counts)),
+                     derive_rng(request.seed, "train_calib"))
     height, width = images.shape[1:]
     pixels = images.astype("float32") / 255
     task = ImageClassification(

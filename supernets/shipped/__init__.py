@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import torch
+
 from supernets.folder import load_folder
 from supernets.mobilenet.supernet import MobileNetSupernet
 
 
-def mobilenet_fmnist() -> MobileNetSupernet:
+def mobilenet_fmnist(*, device: torch.device) -> MobileNetSupernet:
     """Returns the supernet trained on Fashion-MNIST by ``nas train``."""
-    return load_folder(Path(__file__).parent / "mobilenet_fmnist")
+    return load_folder(Path(__file__).parent / "mobilenet_fmnist", device=device)

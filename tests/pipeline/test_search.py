@@ -11,14 +11,14 @@ from PIL import Image
 
 from hardware_profiles.store import CACHE_VARIABLE
 from nas.core.arch import make_arch
-from nas.core.errors import InputError
+from nas.core.errors import InputError, RunInterrupted
 from nas.export.verify import verify_bundle
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.events import Event
 from nas.pipeline.export import export_subnet
 from nas.pipeline.run_dir import RunDir
-from nas.pipeline.search import RunInterrupted, SearchResult, resume_search, run_search
+from nas.pipeline.search import SearchResult, resume_search, run_search
 from nas.search.ledger import Ledger, ledger_equal, read_ledger
 
 pytestmark = pytest.mark.usefixtures("profile_cache")
