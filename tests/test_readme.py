@@ -1,0 +1,64 @@
+"""Every command of the README runs, and what it says stands in the repository."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+            for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def without_comment(command: str) -> str:
+    return command.split("  #")[0].strip()
+
+
+def test_ci_installs_and_tests_as_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    installs = [without_comment(c) for c in COMMANDS if "pip install" in c]
+    assert installs == ["pip install . && nas search --device host",
+                        "pip install '.[test]' && pytest"]
+    assert "pip install -q '.[test]'" in script
+    assert script.rstrip().endswith("pytest")
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) >= 5
+    for link in links:
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
+
+
+@pytest.mark.slow
+def test_commands_run_in_order(tmp_path: Path) -> None:
+    environment = {**os.environ, "NAS_CACHE_DIR": str(tmp_path / "cache"),
+                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ran = []
+    for line in COMMANDS:
+        command = without_comment(line).removeprefix("pip install . && ")
+        if command.startswith(("pip install", "ruff", "python ")):
+            continue  # what .ci/run does, and what writes into this repository
+        if str(FASHION_MNIST) in command and not FASHION_MNIST.is_dir():
+            pytest.skip(f"{FASHION_MNIST} is missing; install Debian's dataset-fashion-mnist")
+        command = re.sub(r"--digest [0-9a-f]{12}", f"--digest {_digest(tmp_path)}", command)
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, text=True,
+                              capture_output=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        ran.append(command)
+    assert any(command.startswith("nas search") for command in ran)
+    assert any(command.startswith("nas train") for command in ran)
+
+
+def _digest(folder: Path) -> str:
+    for pareto in folder.glob("runs/*/pareto.json"):
+        return str(json.loads(pareto.read_text())["pareto"][-1]["digest"])
+    return "0" * 12
