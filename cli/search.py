@@ -41,8 +41,10 @@ def search(
     from cli.render import print_json, progress
     from nas.core.errors import InputError
     from nas.pipeline.config import make_config, read_config
+    from nas.pipeline.device import keep_freed_memory
     from nas.pipeline.search import resume_search, run_search
 
+    keep_freed_memory()
     given = _given(context)
     if resume is not None and given:
         option = next(iter(given)).replace("_", "-")

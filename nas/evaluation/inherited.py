@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from nas.core.arch import Arch
+from nas.core.costs import Estimate
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Batch, CostModel, Supernet
 
@@ -61,8 +62,12 @@ class InheritedEvaluator:
 
     def _costs(self, arch: Arch) -> dict[str, float]:
         codes = self.supernet.space.encode([arch])
-        return {name: float(model.predict(name, codes).value[0])
-                for name, model in self._models.items()}
+        return {name: _value(model.predict(name, codes)) for name, model in self._models.items()}
+
+
+def _value(estimate: Estimate) -> float:
+    value = float(estimate.value[0])
+    return int(value) if estimate.kind == "exact" else value  # counts stay whole numbers
 
 
 def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:

@@ -1,9 +1,12 @@
 """What torch computes with: a GPU where there is one, else one CPU thread."""
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def torch_device() -> torch.device:
@@ -24,3 +27,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep what torch frees, instead of giving it back and faulting it in again.
+
+    The page faults were much of the CPU time of a validation. It holds for the whole process and cannot
+    be undone, so it is for whoever owns the process: the command line. Elsewhere than on glibc it
+    does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that glibc takes
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
