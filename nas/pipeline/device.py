@@ -32,9 +32,9 @@ def one_thread() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Lets glibc keep what torch frees, instead of giving it back and faulting it in again.
 
-    The page faults were much of the CPU time of a validation. It holds for the whole process and cannot
-    be undone, so it is for whoever owns the process: the command line. Elsewhere than on glibc it
-    does nothing.
+    The page faults were much of the CPU time of a validation. It holds for the whole process and
+    cannot be undone, so it is for whoever owns the process: the command line. Elsewhere than on
+    glibc it does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

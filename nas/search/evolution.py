@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -32,21 +33,23 @@ def default_population(budget: int | None) -> int:
 class EarlyExitEvolution:
     """The `Searcher` of EEEA-Net (Termritthikun et al. 2021), in steady state.
 
-    The first `population` trials are random architectures that pass the early exits (Early-Exit
-    Population Initialisation). Each later trial is a child of the best `population` trials told
-    so far: two tournaments of two (front, then crowding, over all objectives), uniform
-    crossover, mutation, inversion; it is bred again while it was asked before or leaves at an
-    early exit, and after `_CHILDREN` attempts a random architecture stands in. Survivors are cut
-    by front and crowding from parents and children together, so the best are never lost.
+    The first `population` trials are the smallest and the largest architecture and random ones,
+    as far as they pass the early exits (Early-Exit Population Initialisation). Each later trial
+    is a child of the best `population` trials told so far: two tournaments of two (front, then
+    crowding, over all objectives), uniform crossover, mutation, inversion; it is bred again while
+    it was asked before or leaves at an early exit, and after `_CHILDREN` attempts a random
+    architecture stands in. Survivors are cut by front and crowding from parents and children
+    together, so the best are never lost.
 
     There are no generations to wait for: `ask` works at any time and for any number, and breeds
     from what has been told by then (from nothing: random architectures). The trials are a
     function of the problem, the options and how outcomes and asks interleave; so they depend on
     the batch size, not on which trial finishes first.
 
-    Deviations from the paper's code: dominance over all objectives instead of two, inversion
-    swaps instead of overwriting, duplicates are replaced instead of shrinking the population,
-    and at least one gene of every child mutates.
+    Deviations from the paper's code: the two extremes start the population, because random draws
+    crowd the middle of the costs; dominance over all objectives instead of two; inversion swaps
+    instead of overwriting; duplicates are replaced instead of shrinking the population; and at
+    least one gene of every child mutates.
 
     Args:
         problem: What to search.
@@ -75,6 +78,7 @@ class EarlyExitEvolution:
         self._intake = Intake(problem)
         self._random = RandomStream(problem, self._intake)
         self._population = Population(size, len(problem.objectives))
+        self._extremes = [problem.space.extreme(largest=largest) for largest in (False, True)]
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -88,7 +92,7 @@ class EarlyExitEvolution:
             ConstraintError: Nothing passes the early exits.
         """
         trials: list[Trial] = []
-        while len(trials) < n and (trial := self._child() or self._random.next()) is not None:
+        while len(trials) < n and (trial := self._next()) is not None:
             trials.append(trial)
         if n and not self._intake.asked:
             raise self._intake.nothing_found()
@@ -100,6 +104,14 @@ class EarlyExitEvolution:
         if found:
             values = minimized(self._problem.objectives, [outcome.metrics for outcome in found])
             self._population.add([outcome.trial.arch for outcome in found], values)
+
+    def _next(self) -> Trial | None:
+        while self._extremes:
+            codes = self._problem.space.encode([self._extremes.pop(0)])
+            trial = self._intake.first(partial(_given, codes), limit=1)
+            if trial is not None:
+                return trial
+        return self._child() or self._random.next()
 
     def _child(self) -> Trial | None:
         if self._intake.asked < self._initial or not len(self._population):
@@ -116,3 +128,7 @@ class EarlyExitEvolution:
         mother, father = (self._population.tournament(rng) for _ in range(2))
         child = space.mutate(space.crossover(mother, father, rng), rng, self._mutation)
         return invert(space, child, rng) if rng.random() < self._inversion else child
+
+
+def _given(codes: IntArray, n: int) -> IntArray:
+    return codes[:n]
