@@ -74,9 +74,7 @@ def check_rows(check: ProfileCheck) -> list[list[object]]:
 def check_line(check: ProfileCheck) -> str:
     """Returns the verdict in one line, with the remedy where it fails."""
     verdict, count = check.verdict, len(check.measured_ms)
-    noise = (f" (this check was disturbed: the wall clock ran {check.wall_over_cpu:.2f} times as "
-             f"long as the CPU clock, {check.unstable} of {count} networks did not settle)"
-             if check.wall_over_cpu > CONTENDED or check.unstable else "")
+    noise = _noise(check)
     if verdict.ok:
         return (f"profile {check.profile.id} holds: {verdict.inside} of {count} networks within "
                 f"the stated interval (at least {verdict.inside_needed} needed), bias "
@@ -104,6 +102,15 @@ def check_payload(check: ProfileCheck) -> dict[str, Any]:
             for digest, value, lower, upper, measured in zip(
                 check.digests, estimate.value.tolist(), estimate.lower.tolist(),
                 estimate.upper.tolist(), check.measured_ms.tolist(), strict=True)]}
+
+
+def _noise(check: ProfileCheck) -> str:
+    found = []
+    if check.wall_over_cpu > CONTENDED:
+        found.append(f"the wall clock ran {check.wall_over_cpu:.2f} times as long as the CPU clock")
+    if check.unstable:
+        found.append(f"{check.unstable} networks did not settle")
+    return f" (this check was disturbed: {', '.join(found)})" if found else ""
 
 
 def _row(name: str, count: int, found: Quality) -> list[object]:
