@@ -1,5 +1,6 @@
 """`nas profile`: latency tables of devices."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from cli.options import Json, Supernet, Threads
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
-                  help="Measure, list and show latency profiles.")
+                  help="Measure, check, list and show latency profiles.")
 
 
 @app.command("run")
@@ -52,6 +53,39 @@ def show(
         print_json(load_profile(profile).model_dump(mode="json"))
     else:
         _show(profile)
+
+
+@app.command("check")
+def check(
+    profile: Annotated[str | None, typer.Argument(
+        help="Id of a stored profile, or a profile file; this machine's if absent.")] = None,
+    supernet: Supernet = "mobilenet-fmnist",
+    nets: Annotated[int, typer.Option(help="Fresh random networks to measure.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the networks drawn.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("profile-check.png"),
+    json: Json = False,
+) -> None:
+    """Measure fresh networks against a profile's predictions. Exit 1 if it no longer holds."""
+    from cli.render import print_json, progress, say, table
+    from nas.pipeline.profile_check import (
+        COLUMNS,
+        check_line,
+        check_payload,
+        check_rows,
+        run_check,
+    )
+
+    with progress() as watch:
+        found = run_check(profile, supernet=supernet, nets=nets, seed=seed, picture=out,
+                          watch=watch)
+    if json:
+        print_json({**check_payload(found), "picture": str(out)})
+    else:
+        table(COLUMNS, check_rows(found))
+        say(f"picture: {out}")
+    say(f"nas: {check_line(found)}")
+    if not found.verdict.ok:
+        raise typer.Exit(1)
 
 
 def _show(name: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -105,11 +105,24 @@ def profile_host(space: GeneSpace, vocabulary: Sequence[Block],
     graphs = {_EMPTY: empty_graph((8,)), **{block.key: block.graph for block in vocabulary}}
     graphs |= {_net(row): chain([vocabulary[i] for i in slots if i >= 0])
                for row, slots in enumerate(ids)}
-    models = {key: partial(_serialised, graph, config.batch, seed) for key, graph in graphs.items()}
-    measured = measure(models, runtime=runtime, protocol=protocol, progress=progress,
-                       rng=derive_rng(seed, "latency measurement"))
+    measured = measure_graphs(graphs, runtime=runtime, protocol=protocol, seed=seed,
+                              progress=progress)
     return _assemble(space, vocabulary, codes, ids, measured, runtime=runtime, protocol=protocol,
                      calib_nets=config.calib_nets, seed=seed)
+
+
+def measure_graphs(graphs: Mapping[str, BlockGraph], *, runtime: Runtime,
+                   protocol: MeasureProtocol, seed: int,
+                   progress: Progress | None = None) -> Measurement:
+    """Times block graphs on this machine, by key; their weights are random.
+
+    Raises:
+        ProfileError: ONNX Runtime cannot run one of them.
+    """
+    models = {key: partial(_serialised, graph, runtime.batch, seed)
+              for key, graph in graphs.items()}
+    return measure(models, runtime=runtime, protocol=protocol, progress=progress,
+                   rng=derive_rng(seed, "latency measurement"))
 
 
 def _assemble(space: GeneSpace, vocabulary: Sequence[Block], codes: IntArray, ids: IntArray,

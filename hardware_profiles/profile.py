@@ -28,7 +28,20 @@ class _Frozen(BaseModel):
 
 
 class Device(_Frozen):
-    """The machine; what it cannot tell is None."""
+    """The machine; what it cannot tell is None.
+
+    Attributes:
+        id: Names it in files and options.
+        name: For people.
+        cpu: The processor, as the system names it.
+        cores: Logical ones.
+        memory_bytes: All of it.
+        os: The system and its version.
+        soc: The system on chip.
+        power_mode: Such as the CPU's frequency governor.
+        clock_mhz: While measuring.
+        temperature_c: While measuring.
+    """
 
     id: str
     name: str
@@ -43,7 +56,18 @@ class Device(_Frozen):
 
 
 class Runtime(_Frozen):
-    """What executes the network, and how; a profile is good for exactly this."""
+    """What executes the network, and how; a profile is good for exactly this.
+
+    Attributes:
+        name: Of the runtime.
+        version: Of the runtime.
+        provider: ONNX Runtime's execution provider, the only one allowed to run.
+        provider_options: What it was given.
+        optimization: Level of graph optimisation.
+        threads: Of each inference.
+        precision: Of weights and activations.
+        batch: Of each inference.
+    """
 
     name: str = "onnxruntime"
     version: str
@@ -102,14 +126,26 @@ class Timing(_Frozen):
 
 
 class Entry(_Frozen):
-    """A block of the vocabulary, measured alone."""
+    """A block of the vocabulary, measured alone.
+
+    Attributes:
+        key: Names the block by its shapes and choices.
+        timing: Its measurement, a run's overhead included.
+    """
 
     key: str
     timing: Timing
 
 
 class Subnet(_Frozen):
-    """A whole network; `codes` are its gene-choice indices."""
+    """A whole network.
+
+    Attributes:
+        digest: Of its architecture.
+        codes: The index of each gene's choice.
+        split: Fitted on, or held out.
+        timing: Its measurement.
+    """
 
     digest: str
     codes: tuple[int, ...]
@@ -118,7 +154,15 @@ class Subnet(_Frozen):
 
 
 class Quality(_Frozen):
-    """Predicted against measured; shares, not percents. `bias` > 0 predicts too slow."""
+    """Predicted against measured; shares, not percents.
+
+    Attributes:
+        mape: Mean of the absolute relative error.
+        bias: Mean relative error; > 0 predicts too slow.
+        in5: Share of networks predicted to within 5 %.
+        in10: To within 10 %.
+        spearman: Rank correlation.
+    """
 
     mape: float
     bias: float
@@ -189,7 +233,19 @@ class Validity(_Frozen):
 
 
 class ProfileKey(_Frozen):
-    """All that a latency depends on; equal keys mean the profile may be reused."""
+    """All that a latency depends on; equal keys mean the profile may be reused.
+
+    Attributes:
+        device: Id of the device.
+        runtime: Name of the runtime.
+        version: Of the runtime.
+        provider: Its execution provider.
+        precision: Of weights and activations.
+        threads: Of each inference.
+        batch: Of each inference.
+        space: Id of the space.
+        generator: See `generator_hash`.
+    """
 
     device: str
     runtime: str
@@ -210,7 +266,25 @@ class ProfileKey(_Frozen):
 
 
 class HardwareProfile(_Frozen):
-    """The file's content; see the classes of its fields."""
+    """The file's content.
+
+    Attributes:
+        schema_version: Of this form.
+        id: Readable, and different for each `ProfileKey`.
+        kind: How its latencies came about.
+        device: The machine.
+        runtime: What executed the networks.
+        space: Id of the space.
+        generator: See `generator_hash`.
+        protocol: How a latency was taken.
+        entries: Each block of the vocabulary, in its order.
+        subnets: Whole networks: those of the fit, then those held out.
+        calibration: From blocks to networks, and how well that holds.
+        validity: Where it holds, and what to doubt.
+        provenance: Program, versions and seed.
+        licence: Of this file.
+        created: When.
+    """
 
     schema_version: Literal[1] = 1
     id: str

@@ -24,21 +24,38 @@ class _Frozen(BaseModel):
 
 
 class FileEntry(_Frozen):
-    """Hash and size in bytes of one file."""
+    """One file.
+
+    Attributes:
+        sha256: In hex digits.
+        size: In bytes.
+    """
 
     sha256: StrictStr
     size: Count
 
 
 class TensorEntry(_Frozen):
-    """An input or output of the ONNX file; the batch axis has a name in place of a size."""
+    """An input or output of the ONNX file.
+
+    Attributes:
+        name: In the graph.
+        shape: The batch axis has a name in place of a size.
+    """
 
     name: StrictStr
     shape: tuple[StrictInt | StrictStr, ...]
 
 
 class OnnxEntry(_Frozen):
-    """What the ONNX file is."""
+    """What the ONNX file is.
+
+    Attributes:
+        opset: Version of the operator set.
+        inputs: Of the graph.
+        outputs: Of the graph.
+        metadata_keys: What the file says of itself.
+    """
 
     opset: Count
     inputs: tuple[TensorEntry, ...]
@@ -47,7 +64,14 @@ class OnnxEntry(_Frozen):
 
 
 class ParityEntry(_Frozen):
-    """ONNX Runtime against torch when the bundle was written."""
+    """ONNX Runtime against torch when the bundle was written.
+
+    Attributes:
+        inputs: How many were compared.
+        max_abs_diff: Largest difference of two logits.
+        top1_changed: Inputs whose first class differs.
+        tolerance: Allowed for `max_abs_diff`.
+    """
 
     inputs: Count
     max_abs_diff: Finite
@@ -56,7 +80,13 @@ class ParityEntry(_Frozen):
 
 
 class Costs(_Frozen):
-    """Exact counts: trainable numbers, multiply-adds, bytes of the largest live set at batch 1."""
+    """Exact counts.
+
+    Attributes:
+        params: Trainable numbers.
+        macs: Multiply-adds of one inference at batch 1.
+        activation_bytes: Of the largest live set at batch 1 in fp32.
+    """
 
     params: Count
     macs: Count
@@ -64,7 +94,22 @@ class Costs(_Frozen):
 
 
 class Manifest(_Frozen):
-    """See the fields. `manifest_sha256` is that of this file's text with itself blank."""
+    """What is in a bundle, and where it comes from.
+
+    Attributes:
+        schema_version: Of this form.
+        arch_digest: Of the architecture in ``arch.json``.
+        space_id: Of its space.
+        metrics: What is known of the network.
+        costs: Counted on the exported module.
+        provenance: Such as the supernet and the run's seed.
+        onnx: What the ONNX file is.
+        buffers: Tensors of the weights file that are no parameters.
+        parity: ONNX Runtime against torch.
+        versions: Package → version.
+        files: Name → hash and size of every other file.
+        manifest_sha256: Of this file's text with this field blank.
+    """
 
     schema_version: Literal[1] = 1
     arch_digest: StrictStr
@@ -73,7 +118,7 @@ class Manifest(_Frozen):
     costs: Costs
     provenance: dict[StrictStr, StrictStr]
     onnx: OnnxEntry
-    buffers: tuple[StrictStr, ...]  # tensors of the weights file that are no parameters
+    buffers: tuple[StrictStr, ...]
     parity: ParityEntry
     versions: dict[StrictStr, StrictStr]
     files: dict[StrictStr, FileEntry]

@@ -1,22 +1,33 @@
-"""The host profile against its gates: two profiles of this machine, with different networks.
+"""The host profile against its gates.
 
-    python tests/benchmarks/bench_profile.py
+    python tests/benchmarks/bench_profile.py                        two profiles, other networks
+    nas profile run --json > early.json                             then, an hour later:
+    python tests/benchmarks/bench_profile.py --against early.json   does the machine repeat?
 """
 
+import argparse
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _report import write_report
 
 from hardware_profiles.host import profile_host
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile import (
+    HardwareProfile,
+    generator_hash,
+    read_profile,
+    require_space,
+)
 from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import build_space
 from supernets.mobilenet.presets import FMNIST
 
 SEEDS = (0, 1)
 GATES = {"spearman": 0.97, "in10": 0.98, "in5": 0.90, "abs_bias": 0.02}
+REPEAT_GATE = 0.03  # median difference of two profiles an hour apart
 
 
 def measure(seed: int) -> tuple[HardwareProfile, dict[str, Any]]:
@@ -33,8 +44,48 @@ def measure(seed: int) -> tuple[HardwareProfile, dict[str, Any]]:
         "validity": profile.validity.model_dump(exclude={"ops"})}
 
 
-def main() -> None:
-    """Measures, prints and writes the report."""
+def differences(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Returns how far the latencies of what both measured are apart, as shares of the first."""
+    common = sorted(first.keys() & second.keys())
+    change = np.array([second[key] / first[key] - 1.0 for key in common])
+    return {"count": len(common), "median_abs": float(np.median(np.abs(change))),
+            "p95_abs": float(np.quantile(np.abs(change), 0.95)), "median": float(np.median(change))}
+
+
+def block_ms(profile: HardwareProfile) -> dict[str, float]:
+    """Returns each block's latency by its key."""
+    return {entry.key: entry.timing.latency_ms for entry in profile.entries}
+
+
+def net_ms(profile: HardwareProfile) -> dict[str, float]:
+    """Returns each whole network's latency by its digest."""
+    return {net.digest: net.timing.latency_ms for net in profile.subnets}
+
+
+def compare(early: HardwareProfile) -> None:
+    """Measures anew with the seed of an earlier profile, so the same networks, and compares."""
+    space = build_space(FMNIST)
+    require_space(early, space=space.id,
+                  generator=generator_hash(space, build_vocabulary(FMNIST, space).blocks))
+    seed = int(early.provenance["seed"])
+    late, found = measure(seed)
+    if early.key != late.key:
+        raise SystemExit(f"{early.id} is of another machine or runtime than {late.id}")
+    hours = (late.created - early.created).total_seconds() / 3600
+    blocks = differences(block_ms(early), block_ms(late))
+    nets = differences(net_ms(early), net_ms(late))
+    print(f"{hours:.2f} h apart, median difference: blocks {blocks['median_abs']:.2%} of "
+          f"{blocks['count']}, networks {nets['median_abs']:.2%} of {nets['count']}")
+    print(write_report("profile_repeat", {
+        "gate": REPEAT_GATE, "hours_apart": hours, "blocks": blocks, "networks": nets,
+        "early": {"created": early.created.isoformat(),
+                  "held_out": early.calibration.held_out.model_dump(),
+                  "validity": early.validity.model_dump(exclude={"ops"})},
+        "late": found}, seed=seed))
+
+
+def gates() -> None:
+    """Measures two profiles with different networks, prints and writes the report."""
     profiles, figures = [], []
     for seed in SEEDS:
         profile, found = measure(seed)
@@ -47,6 +98,17 @@ def main() -> None:
     print(f"blocks, one profile against the other: median difference {repeat:.2%}")
     print(write_report("profile", {"gates": GATES, "profiles": figures,
                                    "block_median_difference": repeat}, seed=SEEDS[0]))
+
+
+def main() -> None:
+    """Reads the option."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--against", type=Path, metavar="FILE", help="an earlier profile")
+    against = parser.parse_args().against
+    if against:
+        compare(read_profile(against))
+    else:
+        gates()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from space_strategies import SEEDS, spaces
 
 from nas.core.arch import Arch, make_arch
 from nas.core.errors import ArchError
@@ -22,13 +23,39 @@ def text_of(space: str = "tiny/1", **changes: object) -> str:
     return json.dumps({"space": space, "choices": {**CHOICES, **changes}})
 
 
-@given(seed=st.integers(0, 2**32))
-def test_json_round_trip(seed: int) -> None:
-    arch = SPACE.sample(np.random.default_rng(seed))
-    again = Arch.from_json(arch.to_json(), space=SPACE)
+@given(space=spaces(), seed=SEEDS)
+@settings(deadline=None)
+def test_json_round_trip(space: GeneSpace, seed: int) -> None:
+    arch = space.sample(np.random.default_rng(seed))
+    again = Arch.from_json(arch.to_json(), space=space)
     assert again == arch
     assert again.to_json() == arch.to_json()
     assert again.digest == arch.digest
+    assert [type(value) for _, value in again.choices] == [type(v) for _, v in arch.choices]
+
+
+@given(space=spaces(), seed=SEEDS, data=st.data())
+@settings(deadline=None)
+def test_json_of_another_value_or_gene_is_refused_in_one_line(
+        space: GeneSpace, seed: int, data: st.DataObject) -> None:
+    choices: dict[str, object] = dict(space.sample(np.random.default_rng(seed)).as_dict())
+    gene = data.draw(st.sampled_from(space.genes))
+    odd = data.draw(st.none() | st.booleans() | st.integers() | st.floats() | st.text())
+    if not any(type(odd) is type(choice) and odd == choice for choice in gene.choices):
+        with pytest.raises(ArchError) as caught:
+            Arch.from_json(json.dumps({"space": space.id, "choices": {**choices, gene.name: odd}}),
+                           space=space)
+        assert len(str(caught.value).splitlines()) == 1
+    del choices[gene.name]
+    with pytest.raises(ArchError, match="missing"):
+        Arch.from_json(json.dumps({"space": space.id, "choices": choices}), space=space)
+
+
+@given(text=st.text())
+def test_any_text_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ArchError) as caught:
+        Arch.from_json(text, space=SPACE)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_json_text_and_digest_never_change() -> None:

@@ -6,26 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from space_strategies import SEEDS, spaces
 
-from nas.core.arch import Arch, Value
+from nas.core.arch import Arch, Value, make_arch
 from nas.core.errors import ArchError, InputError, SpaceError
+from nas.core.ops import invert
 from nas.core.space import Condition, Gene, GeneSpace
-
-CHOICES = st.sampled_from([(1,), (3, 5), (3, 5, 7), (0.5, 1.0), ("a", "b", "c")])
-
-
-@st.composite
-def spaces(draw: st.DrawFn) -> GeneSpace:
-    genes: list[Gene] = []
-    for index in range(draw(st.integers(1, 5))):
-        condition = None
-        if genes and draw(st.booleans()):
-            parent = draw(st.sampled_from(genes))
-            values = draw(st.lists(st.sampled_from(parent.choices), min_size=1, unique=True))
-            condition = Condition(parent.name, tuple(values))
-        genes.append(Gene(f"g{index}", draw(CHOICES), condition))
-    return GeneSpace("random/1", tuple(genes))
-
 
 NESTED = GeneSpace("nested/1", (
     Gene("stages", (1, 2, 3)),
@@ -34,7 +20,6 @@ NESTED = GeneSpace("nested/1", (
     Gene("se", ("no", "yes"), Condition("stages", (3,))),
     Gene("width", (8, 16)),
 ))
-SEEDS = st.integers(0, 2**32)
 
 
 def live_genes(space: GeneSpace, values: dict[str, Value]) -> set[str]:
@@ -101,6 +86,32 @@ def test_canonical_is_idempotent_and_changes_dead_genes_alone(space: GeneSpace, 
     assert not once[~live].any()
 
 
+@given(space=spaces())
+@settings(max_examples=40, deadline=None)
+def test_canonical_forms_are_equal_exactly_where_the_networks_are(space: GeneSpace) -> None:
+    # A network is what its live genes say; the rule written down gene by gene is the reference.
+    codes = every_code(space)
+    networks: dict[frozenset[tuple[str, Value]], set[str]] = {}
+    for arch in space.decode(codes):
+        values = arch.as_dict()
+        network = frozenset((name, values[name]) for name in live_genes(space, values))
+        canonical = space.canonical(arch)
+        assert space.canonical(canonical) == canonical
+        assert make_arch(space, values) == canonical
+        networks.setdefault(network, set()).add(canonical.digest)
+    assert all(len(digests) == 1 for digests in networks.values())
+    assert len(set.union(*networks.values())) == len(networks) == space.size
+
+
+@given(space=spaces(), seed=SEEDS)
+@settings(max_examples=50, deadline=None)
+def test_features_tell_networks_apart_and_nothing_else(space: GeneSpace, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, space.cardinalities, (12, len(space.genes)))
+    features, canonical = space.features(codes), space.canonical_codes(codes)
+    assert len(np.unique(features, axis=0)) == len(np.unique(canonical, axis=0))
+    np.testing.assert_array_equal(features, space.features(canonical))
+
+
 @given(space=spaces(), seed=SEEDS)
 @settings(max_examples=50, deadline=None)
 def test_decode_is_the_inverse_of_encode(space: GeneSpace, seed: int) -> None:
@@ -143,6 +154,30 @@ def test_crossover_takes_each_gene_from_a_parent(space: GeneSpace, seed: int) ->
     live = space.active(codes)[2]
     assert ((codes[2] == codes[0]) | (codes[2] == codes[1]))[live].all()
     assert space.crossover(a, a, rng) == a
+
+
+@given(space=spaces(), seed=SEEDS, steps=st.integers(1, 12))
+@settings(max_examples=50, deadline=None)
+def test_any_chain_of_operators_stays_canonical(space: GeneSpace, seed: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = space.sample(rng), space.sample(rng)
+    for _ in range(steps):
+        children = (space.mutate(a, rng, 0.3), space.crossover(a, b, rng), invert(space, a, rng))
+        a, b = children[rng.integers(len(children))], a
+        assert space.canonical(a) == a
+        assert space.decode(space.encode([a])) == [a]
+
+
+@given(space=spaces(), seed=SEEDS)
+@settings(max_examples=50, deadline=None)
+def test_inversion_keeps_the_values_of_live_genes(space: GeneSpace, seed: int) -> None:
+    # Where no condition hangs on a moved gene the same genes live on, with the same values.
+    rng = np.random.default_rng(seed)
+    arch = space.sample(rng)
+    codes = space.encode([arch, invert(space, arch, rng)])
+    live = space.active(codes)
+    if (live[0] == live[1]).all():
+        assert sorted(codes[0, live[0]].tolist()) == sorted(codes[1, live[1]].tolist())
 
 
 def test_crossover_mixes_both_parents() -> None:

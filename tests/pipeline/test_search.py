@@ -164,3 +164,21 @@ def test_export_of_another_network(finished: SearchResult, tmp_path: Path) -> No
         export_subnet(result.run_dir, digest=digest, out=tmp_path / "mine")
     with pytest.raises(InputError, match="no validated network 'ffffffffffff'"):
         export_subnet(result.run_dir, digest="ffffffffffff")
+
+
+def test_every_file_and_field_of_the_result_is_documented(finished: SearchResult) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "run-folder.md").read_text()
+
+    def paths(value: Any, prefix: str = "") -> list[str]:
+        if isinstance(value, list):
+            return [prefix, *paths(value[0], f"{prefix}[]")]
+        if not isinstance(value, dict) or prefix.rpartition(".")[2] in (
+                "arch", "metrics", "test", "early_exits", "versions"):
+            return [prefix]
+        return [path for key, item in value.items()
+                for path in paths(item, f"{prefix}.{key}".lstrip("."))]
+
+    for name in [*paths(finished.payload), *finished.payload["best"]["metrics"]]:
+        assert f"| `{name}` |" in page, name
+    for path in finished.run_dir.rglob("*"):
+        assert f"| `{path.name}{'/' if path.is_dir() else ''}` |" in page, path.name
