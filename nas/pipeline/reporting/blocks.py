@@ -21,7 +21,9 @@ class BlockFacts:
         source: (C, H, W) or (C,) of its input.
         result: The same of its output.
         kernel: Side of its largest kernel.
-        middle: Channels of its depthwise convolution; None if it has none.
+        middle: Channels of its widest convolution, where neither input nor output has them.
+        depthwise: Whether the largest kernel is a depthwise convolution's.
+        classifies: Whether it ends in a linear layer.
         stride: Of all its convolutions together.
         skip: Whether its input is added to its output.
         squeeze: Whether it has squeeze-and-excite.
@@ -35,6 +37,8 @@ class BlockFacts:
     result: Shape
     kernel: int
     middle: int | None
+    depthwise: bool
+    classifies: bool
     stride: int
     skip: bool
     squeeze: bool
@@ -77,15 +81,18 @@ def describe(block: Block, *, latency_ms: float) -> BlockFacts:
     """Returns what a block's graph says."""
     graph = block.graph
     convolutions = [node for node in graph.nodes if node.kind == "conv2d"]
-    depthwise = [node for node in convolutions if node.groups == node.output.shape[0] > 1]
     stride = 1
     for node in convolutions:
         stride *= node.stride
     kinds = {node.kind for node in graph.nodes}
+    source, result = graph.inputs[0].shape, graph.output.shape
+    widest = max((node.output.shape[0] for node in convolutions), default=0)
     return BlockFacts(
-        kind=block.key.partition("|")[0], source=graph.inputs[0].shape, result=graph.output.shape,
+        kind=block.key.partition("|")[0], source=source, result=result,
         kernel=max((node.kernel for node in convolutions), default=1),
-        middle=depthwise[0].output.shape[0] if depthwise else None, stride=stride,
+        middle=widest if widest > max(source[0], result[0]) else None,
+        depthwise=any(node.groups == node.output.shape[0] > 1 for node in convolutions),
+        classifies="linear" in kinds, stride=stride,
         skip=any(node.kind == "add" and graph.inputs[0].name in node.inputs
                  for node in graph.nodes),
         squeeze={"global_avg_pool", "mul"} <= kinds, macs=macs(graph), params=params(graph),

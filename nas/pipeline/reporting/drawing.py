@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from nas.core.blocks import Shape
 from nas.pipeline.reporting.blocks import BlockFacts, Stage
 from nas.pipeline.reporting.markup import Html, joined, tag
-from nas.pipeline.reporting.values import shown
+from nas.pipeline.reporting.values import percent, shown
 
 WIDTH, HEIGHT = 132.0, 104.0
 _AXIS, _REACH = 60.0, 40.0  # where the middle of a block is, and half the height of the widest
@@ -23,32 +23,34 @@ def network_drawing(stages: Sequence[Stage]) -> Html:
 def _stage(stage: Stage, widest: int, total_ms: float) -> Html:
     share = sum(block.latency_ms for block in stage.blocks) / total_ms
     head = tag("div", tag("h3", stage.name), tag("span", _shape(stage.blocks[-1].result)),
-               tag("span", f"{share:.0%} of the time".replace("%", " %"), class_="share"),
+               tag("span", f"{percent(share, digits=0)} of the time", class_="share"),
                class_="stage-head")
     bar = tag("div", tag("div", style=f"width:{100 * max(0.0, share):.1f}%"), class_="bar",
               aria_hidden="true")
     blocks = tag("ol", *(_block(block, widest) for block in stage.blocks), class_="blocks")
-    return tag("li", head, bar, blocks, class_="stage")
+    return tag("li", head, bar, blocks, class_="stage", style=f"--n:{len(stage.blocks)}")
 
 
 def _block(block: BlockFacts, widest: int) -> Html:
     facts = [tag("b", _title(block)), tag("span", _channels(block))]
-    if block.source[1:] != block.result[1:] and len(block.result) == 3:
+    if len(block.result) == 3 and block.source[1:] != block.result[1:]:
         facts.append(tag("span", f"{_sides(block.source)} → {_sides(block.result)} px"))
     extras = [name for name, there in (("skip", block.skip), ("squeeze-excite", block.squeeze))
               if there]
-    facts.append(tag("span", " · ".join(extras) or "no skip" if block.middle else "\xa0"))
-    facts.append(tag("span", f"{shown('macs', block.macs)} MACs"))
-    facts.append(tag("span", shown("latency_ms", block.latency_ms), class_="muted"))
+    if extras:
+        facts.append(tag("span", " · ".join(extras)))
+    facts += [tag("span", f"{shown('macs', block.macs)} MACs"),
+              tag("span", shown("latency_ms", block.latency_ms))]
     return tag("li", _glyph(block, widest), tag("div", *facts, class_="facts"))
 
 
 def _title(block: BlockFacts) -> str:
     kernel = f"{block.kernel}×{block.kernel}"
     stride = f", stride {block.stride}" if block.stride > 1 else ""
-    if block.middle is None:
-        return f"{kernel} convolution{stride}"
-    return f"{kernel} depthwise, ×{block.middle / block.source[0]:.3g}{stride}"
+    if block.depthwise:
+        expansion = f", ×{block.middle / block.source[0]:.3g}" if block.middle else ""
+        return f"{kernel} depthwise{expansion}{stride}"
+    return f"{kernel} convolution{stride}{', mean, linear' if block.classifies else ''}"
 
 
 def _channels(block: BlockFacts) -> str:
@@ -76,7 +78,7 @@ def _glyph(block: BlockFacts, widest: int) -> Html:
     else:
         middle = half(block.middle)
         parts += [_trapezoid(12, 42, source, middle, "expand"),
-                  _trapezoid(44, 88, middle, middle, "deep"),
+                  _trapezoid(44, 88, middle, middle, "deep" if block.depthwise else "expand"),
                   _trapezoid(90, 120, middle, result, "expand")]
         if block.squeeze:
             parts += [tag("circle", cx=105, cy=_AXIS + _REACH - 6, r=11, class_="squeeze"),
@@ -100,8 +102,10 @@ def _trapezoid(left: float, right: float, before: float, after: float, class_: s
 
 
 def _kernel(side: int) -> Html:
-    """The kernel as a grid of cells, around the middle of the block."""
-    start_x, start_y = 66 - _CELL * side / 2, _AXIS - _CELL * side / 2
-    return joined(tag("rect", x=start_x + _CELL * column, y=start_y + _CELL * row,
-                      width=_CELL - 1, height=_CELL - 1, class_="cell")
-                  for row in range(side) for column in range(side))
+    """The kernel as a grid of cells, on a plate, however thin the block."""
+    left, top = 66 - _CELL * side / 2, _AXIS - _CELL * side / 2
+    plate = tag("rect", x=left - 3, y=top - 3, width=_CELL * side + 5, height=_CELL * side + 5,
+                rx=3, class_="plate")
+    return joined([plate, *(tag("rect", x=left + _CELL * column, y=top + _CELL * row,
+                                width=_CELL - 1, height=_CELL - 1, class_="cell")
+                            for row in range(side) for column in range(side))])

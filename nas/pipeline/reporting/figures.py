@@ -114,18 +114,22 @@ def latency_figure(facts: RunFacts) -> Html | None:
     if pairs is None:
         return None
     predicted, measured = pairs
-    both = padded([*predicted, *measured])
+    best = facts.results.best if facts.results else None
+    own = ([(best.metrics["latency_ms"], best.measured_latency_ms)]
+           if best and best.measured_latency_ms else [])
+    both = padded([*predicted, *measured, *itertools.chain(*own)])
     chart = Chart.over(both, both, width=NARROW[0], height=NARROW[1])
     low, high = both
     band = [(low, low * 0.95), (high, high * 0.95), (high, high * 1.05), (low, low * 1.05)]
     inside = tag("clipPath", tag("rect", x=chart.x.start, y=chart.y.end,
                                  width=chart.x.end - chart.x.start,
                                  height=chart.y.start - chart.y.end), id="frame")
-    dots = [chart.dot(x, y, "front", f"predicted {shown('latency_ms', x)}, measured "
-                      f"{shown('latency_ms', y)}", radius=3.5)
-            for x, y in zip(predicted, measured, strict=True)]
+    kinds = [("front", 3.5, pair) for pair in zip(predicted, measured, strict=True)]
+    kinds += [("chosen", 7.0, pair) for pair in own]
+    dots = [chart.dot(x, y, kind, f"predicted {shown('latency_ms', x)}, measured "
+                      f"{shown('latency_ms', y)}", radius=radius) for kind, radius, (x, y) in kinds]
     return chart.svg(inside, chart.axes("predicted [ms]", "measured [ms]"),
                      tag("g", chart.path(band, "band", closed=True), clip_path="url(#frame)"),
                      chart.path([(low, low), (high, high)], "diagonal"), *dots,
-                     label=f"predicted against measured latency of {len(dots)} networks that the "
-                           "prediction was not fitted on")
+                     label=f"predicted against measured latency of {len(predicted)} networks that "
+                           "the prediction was not fitted on")

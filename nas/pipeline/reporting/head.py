@@ -70,8 +70,8 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
                       "measured latency", "of the exported file"))
     fit, value = facts.profile.calibration, chosen.metrics["latency_ms"]
     low, high = value * fit.lower_ratio, value * fit.upper_ratio
-    tiles.append((shown("latency_ms", value), f"predicted latency ({facts.profile.kind} blocks)",
-                  f"90 % of held-out networks: {low:.3g} … {high:.3g}"))
+    tiles.append((shown("latency_ms", value), "predicted latency",
+                  f"90 % band {low:#.3g} … {high:#.3g}"))
     tiles += [(shown(name, chosen.metrics[name]), NAMES[name], "exact count")
               for name in ("params", "macs")]
     return tag("ul", *(tag("li", tag("b", value), tag("span", name), tag("small", note))

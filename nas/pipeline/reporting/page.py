@@ -20,9 +20,9 @@ from nas.pipeline.reporting.figures import (
 )
 from nas.pipeline.reporting.head import head, headline
 from nas.pipeline.reporting.markup import Html, escaped, joined, tag
-from nas.pipeline.reporting.tables import exits_table, front_table, neighbours, pairs
-from nas.pipeline.reporting.usage import snippet
-from nas.pipeline.reporting.values import shown
+from nas.pipeline.reporting.tables import exits_table, front_table, neighbours, pairs, scrolling
+from nas.pipeline.reporting.usage import EXPLORE, snippet
+from nas.pipeline.reporting.values import percent, shown
 
 
 def render(facts: RunFacts) -> str:
@@ -30,7 +30,7 @@ def render(facts: RunFacts) -> str:
     folder = files(__package__)
     script = folder.joinpath("script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [_front(facts), _history(facts), _exits(facts), _latency(facts), _network(facts),
+    sections = [_front(facts), _history(facts), _latency(facts), _exits(facts), _network(facts),
                 _neighbours(facts), _use(facts), _reproduce(facts)]
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escaped(headline(facts)), script=script, script_hash=digest, head=head(facts),
@@ -75,7 +75,12 @@ def _history(facts: RunFacts) -> Html:
 def _exits(facts: RunFacts) -> Html:
     note = ("Cheapest first: a candidate that breaks a bound costs no validation. Costs are exact "
             "counts; latency is held to the upper end of its prediction.")
-    return _section("exits", "Early exits", tag("p", note, class_="note"), exits_table(facts))
+    counted = facts.counts.sampled - sum(facts.counts.early_exits.values())
+    if counted < len(facts.trials):
+        note += (f" They are counted a batch at a time: the {len(facts.trials) - counted} "
+                 "validations of the batch in hand are not among the drawn yet.")
+    return _section("exits", "Early exits", tag("p", note, class_="note"), exits_table(facts),
+                    class_="full")
 
 
 def _latency(facts: RunFacts) -> Html:
@@ -84,21 +89,26 @@ def _latency(facts: RunFacts) -> Html:
                                             for name, quality in fit.baselines.items())]
     note = (f"{fit.test_count} networks that the prediction was not fitted on (it was on "
             f"{fit.calib_count} others). Dashed: equal; shaded: within 5 %.")
+    if figure and facts.results and facts.results.best.measured_latency_ms:
+        note += " Large: the exported file, measured after the search."
     return _section("latency", "Predicted against measured latency", tag("p", note, class_="note"),
-                    tag("figure", figure) if figure else "",
-                    tag("div", _quality_table(rows), class_="scroll", tabindex=0, role="region",
-                        aria_label="table"))
+                    tag("figure", figure) if figure else "", _quality_table(rows))
 
 
 def _quality_table(rows: list[tuple[str, Quality]]) -> Html:
-    head = ("", "rank", "mean error", "bias", "≤ 5 %", "≤ 10 %")
-    body = [tag("tr", tag("th", name, scope="row"),
-                *(tag("td", text.replace("%", " %").replace("-", "−"), class_="end") for text in (
-                    f"{q.spearman:.3f}", f"{q.mape:.1%}", f"{q.bias:+.1%}", f"{q.in5:.0%}",
-                    f"{q.in10:.0%}"))) for name, q in rows]
-    return tag("table", tag("thead", tag("tr", *(
-        tag("th", name, scope="col", class_="end" if name else None) for name in head))),
-        tag("tbody", *body))
+    columns = {"": None, "rank": "end", "≤ 5 %": "end", "≤ 10 %": "end", "bias": "end",
+               "mean error": "end roomy"}
+    body = []
+    for name, q in rows:
+        texts = (f"{q.spearman:.3f}", percent(q.in5, digits=0), percent(q.in10, digits=0),
+                 percent(q.bias, signed=True), percent(q.mape))
+        cells = (tag("td", text, class_=class_) for text, class_
+                 in zip(texts, list(columns.values())[1:], strict=True))
+        body.append(tag("tr", tag("th", name, scope="row"), *cells))
+    head = tag("tr", *(tag("th", name, scope="col", class_=class_)
+                       for name, class_ in columns.items()))
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *body)),
+                     label="quality of the prediction")
 
 
 def _network(facts: RunFacts) -> Html:
@@ -153,7 +163,14 @@ def _reproduce(facts: RunFacts) -> Html:
                                            in facts.results.versions.items())))
     return _section(
         "reproduce", "Do it again",
-        tag("pre", tag("code", command_line(facts.config)), tabindex=0),
+        tag("pre", tag("code", command_line(facts.config)), tabindex=0, class_="wraps"),
         tag("p", "The same seed, weights, versions and profile give the same networks. A new "
                  "profile of the machine may tip the scales between close ones; the one used is "
-                 "profile.json.", class_="note"), pairs(rows))
+                 "profile.json.", class_="note"), pairs(rows), _explore(facts))
+
+
+def _explore(facts: RunFacts) -> Html:
+    if facts.config.storage is not None:
+        return Html()
+    return tag("details", tag("summary", "Explore every trial with Optuna's own tools"),
+               tag("pre", tag("code", EXPLORE), tabindex=0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nas.pipeline.reporting.markup import Html, joined, tag
 
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 14.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 14.0, 14.0, 46.0
 
 
 @dataclass(frozen=True, slots=True)

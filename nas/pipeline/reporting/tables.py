@@ -7,7 +7,7 @@ from nas.pipeline.reporting.facts import RunFacts
 from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import NAMES, change, shown
 
-COLUMNS = {"error": "error", "latency_ms": "latency", "params": "parameters", "macs": "MACs"}
+COLUMNS = {"error": "error", "latency_ms": "latency", "params": "params", "macs": "MACs"}
 NEIGHBOURS = 4
 
 
@@ -16,8 +16,11 @@ def front_table(facts: RunFacts) -> Html:
     head = tag("tr", tag("th", "network", scope="col"),
                *(tag("th", name, scope="col", class_=_class(metric))
                  for metric, name in COLUMNS.items()))
-    rows = [_front_row(outcome, chosen=outcome is facts.chosen) for outcome in facts.front]
-    return _scrolling(tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers"))
+    mark = "chosen" if facts.finished else "best so far"
+    rows = [_front_row(outcome, mark=mark if outcome is facts.chosen else "")
+            for outcome in facts.front]
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers"),
+                     label="networks of the front")
 
 
 def neighbours(facts: RunFacts, chosen: Outcome) -> Html:
@@ -52,48 +55,52 @@ def exits_table(facts: RunFacts) -> Html:
     return tag("table", tag("thead", head), tag("tbody", *body), class_="funnel")
 
 
+def scrolling(table: Html, *, label: str) -> Html:
+    """Returns a table that scrolls by itself where the page is too narrow for it."""
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
 def pairs(rows: Sequence[tuple[str, str]]) -> Html:
     """Returns names with their values."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows))
 
 
-def differences(facts: RunFacts, outcome: Outcome, base: Outcome) -> list[str]:
-    """Returns the genes in which a network differs from a base: ``stage1.depth 2 → 3``.
+def differences(facts: RunFacts, outcome: Outcome, base: Outcome) -> dict[str, list[str]]:
+    """Returns what a network has other than a base, such as ``{"stage1": ["depth 2 → 3"]}``.
 
-    A gene that matters in one of both alone has no value in the other: ``–``.
+    Genes go by the first part of their names. A gene that matters in one of both alone has no
+    value in the other: ``–``.
     """
     mine, theirs = outcome.trial.arch, base.trial.arch
-    found = []
+    found: dict[str, list[str]] = {}
     for (gene, value), (_, before) in zip(mine.choices, theirs.choices, strict=True):
         new = str(value) if gene in facts.live[mine.digest] else "–"
         old = str(before) if gene in facts.live[theirs.digest] else "–"
         if new != old:
-            found.append(f"{gene} {old} → {new}")
+            part, _, name = gene.partition(".")
+            found.setdefault(part, []).append(f"{name}\xa0{old}\xa0→\xa0{new}")
     return found
 
 
 def _neighbour(facts: RunFacts, outcome: Outcome, chosen: Outcome) -> Html:
     deltas = [f"{name} {change(metric, outcome.metrics[metric], chosen.metrics[metric])}"
               for metric, name in COLUMNS.items()]
-    chips = [tag("li", text) for text in differences(facts, outcome, chosen)]
+    lines = [tag("li", tag("b", part), " " + ", ".join(texts))
+             for part, texts in differences(facts, outcome, chosen).items()]
     return tag("li", tag("h3", tag("code", outcome.trial.arch.digest)),
                tag("p", f"{shown('error', outcome.metrics['error'])} at "
                         f"{shown('latency_ms', outcome.metrics['latency_ms'])} (predicted)"),
-               tag("p", " · ".join(deltas), class_="muted"), tag("ul", *chips, class_="chips"))
+               tag("p", " · ".join(deltas), class_="muted"), tag("ul", *lines, class_="lines"))
 
 
-def _front_row(outcome: Outcome, *, chosen: bool) -> Html:
+def _front_row(outcome: Outcome, *, mark: str) -> Html:
     digest = outcome.trial.arch.digest
-    name = tag("th", tag("code", digest), tag("span", " chosen", class_="mark") if chosen else "",
+    name = tag("th", tag("code", digest), tag("span", f" {mark}", class_="mark") if mark else "",
                scope="row")
     cells = [tag("td", shown(metric, outcome.metrics[metric]), class_=_class(metric))
              for metric in COLUMNS]
-    return tag("tr", name, *cells, id=f"net-{digest}", class_="is-chosen" if chosen else None)
+    return tag("tr", name, *cells, id=f"net-{digest}", class_="is-chosen" if mark else None)
 
 
 def _class(metric: str) -> str:
-    return "end roomy" if metric == "macs" else "end"
-
-
-def _scrolling(table: Html) -> Html:
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="table")
+    return "end roomy" if metric in ("params", "macs") else "end"  # a phone has no room for them

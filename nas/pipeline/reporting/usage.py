@@ -9,10 +9,12 @@ import json
 import numpy as np, onnxruntime as ort
 session = ort.InferenceSession("best/model.onnx")
 about = session.get_modelmeta().custom_metadata_map
-how, labels = json.loads(about["preprocessing"]), json.loads(about["labels"])
-pixels = np.zeros(how["shape"], "uint8")  # your image: channels, height, width
-x = ((pixels * how["scale"] - how["mean"]) / how["std"]).astype("float32")[None]
-print(labels[session.run(None, {"INPUT": x})[0].argmax()])
+how = json.loads(about["preprocessing"])
+image = np.zeros(how["shape"], "uint8")  # yours: (C, H, W)
+x = (image * how["scale"] - how["mean"]) / how["std"]
+feed = {"INPUT": x[None].astype("float32")}
+scores = session.run(None, feed)[0][0]
+print(json.loads(about["labels"])[scores.argmax()])
 '''
 
 _PLAIN = '''\
@@ -20,6 +22,15 @@ import numpy as np, onnxruntime as ort
 session = ort.InferenceSession("best/model.onnx")
 x = np.zeros((1, *SHAPE), "float32")  # your input, the batch first
 print(session.run(None, {"INPUT": x})[0])
+'''
+
+EXPLORE = '''\
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+storage = JournalStorage(JournalFileBackend("study.journal"))
+study = optuna.load_study(study_name="nas", storage=storage)
+optuna.visualization.plot_pareto_front(study).show()  # pip install plotly
 '''
 
 

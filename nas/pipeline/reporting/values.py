@@ -10,11 +10,11 @@ NAMES = {"error": "validation error", "latency_ms": "latency", "params": "parame
 def shown(metric: str, value: float) -> str:
     """Returns a metric with its unit."""
     if metric == "error":
-        return f"{value:.2f} %"
+        return f"{value:.2f}\xa0%"
     if metric == "latency_ms":
-        return f"{value:.3g} ms" if value < 100 else f"{value:,.0f} ms"
+        return f"{value:#.3g}\xa0ms" if value < 100 else f"{value:,.0f}\xa0ms"
     if metric == "activation_bytes":
-        return f"{value:,.0f} B"
+        return f"{value:,.0f}\xa0B"
     return f"{value:,.0f}"
 
 
@@ -27,8 +27,19 @@ def axis(objective: Objective) -> str:
 def change(metric: str, value: float, base: float) -> str:
     """Returns how a value differs from a base: in points for an error, else in percent."""
     if metric == "error":
-        return f"{value - base:+.2f} points".replace("-", "−")
-    return f"{value / base - 1:+.0%}".replace("-", "−").replace("%", " %")
+        return f"{_signed(value - base, 2)}\xa0points"
+    return percent(value / base - 1, signed=True)
+
+
+def percent(share: float, *, digits: int = 1, signed: bool = False) -> str:
+    """Returns a share in percent."""
+    value = 100 * share
+    return f"{_signed(value, digits) if signed else f'{value:.{digits}f}'}\xa0%"
+
+
+def _signed(value: float, digits: int) -> str:
+    rounded = round(value, digits) + 0.0  # no minus before a zero
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{rounded:.{digits}f}"
 
 
 def summary(outcome: Outcome) -> str:
