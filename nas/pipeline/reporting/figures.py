@@ -15,7 +15,7 @@ from nas.pipeline.reporting.markup import Html, joined, tag
 from nas.pipeline.reporting.plot import Chart, padded
 from nas.pipeline.reporting.values import axis, shown, summary
 
-WIDE, NARROW = (680.0, 420.0), (400.0, 330.0)
+WIDE, NARROW = (560.0, 400.0), (400.0, 330.0)
 
 
 def front_figure(facts: RunFacts, size: tuple[float, float]) -> Html:

@@ -71,7 +71,7 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
     fit, value = facts.profile.calibration, chosen.metrics["latency_ms"]
     low, high = value * fit.lower_ratio, value * fit.upper_ratio
     tiles.append((shown("latency_ms", value), "predicted latency",
-                  f"90 % band {low:#.3g} … {high:#.3g}"))
+                  f"90\xa0%: {low:#.3g}\xa0…\xa0{high:#.3g}"))
     tiles += [(shown(name, chosen.metrics[name]), NAMES[name], "exact count")
               for name in ("params", "macs")]
     return tag("ul", *(tag("li", tag("b", value), tag("span", name), tag("small", note))
@@ -89,8 +89,8 @@ def _doubts(facts: RunFacts) -> list[str]:
             doubts.append(
                 f"The exported file measured {ratio:.2f} times what was predicted, outside the "
                 f"band of 90 % of held-out networks ({fit.lower_ratio:.2f} … "
-                f"{fit.upper_ratio:.2f}): the machine was not as quiet as when it was profiled, "
-                "or the profile is out of date.")
+                f"{fit.upper_ratio:.2f}). Measure it again on a quiet machine; if it stays, renew the "
+                "profile with `nas profile run`.")
     doubts += [f"Profile: {warning}." for warning in facts.profile.validity.warnings]
     failed = [trial.outcome for trial in facts.trials if not trial.outcome.ok]
     if failed:

@@ -52,7 +52,8 @@ def exits_table(facts: RunFacts) -> Html:
                 tag("td", gone, class_="end muted")) for name, count, gone in rows]
     head = tag("tr", *(tag("th", name, scope="col", class_=class_) for name, class_ in
                        (("stage", None), ("remain", "end"), ("", "wide"), ("left here", "end"))))
-    return tag("table", tag("thead", head), tag("tbody", *body), class_="funnel")
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_="funnel"),
+                     label="early exits")
 
 
 def scrolling(table: Html, *, label: str) -> Html:
