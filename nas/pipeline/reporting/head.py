@@ -89,8 +89,8 @@ def _doubts(facts: RunFacts) -> list[str]:
             doubts.append(
                 f"The exported file measured {ratio:.2f} times what was predicted, outside the "
                 f"band of 90 % of held-out networks ({fit.lower_ratio:.2f} … "
-                f"{fit.upper_ratio:.2f}). Measure it again on a quiet machine; if it stays, renew the "
-                "profile with `nas profile run`.")
+                f"{fit.upper_ratio:.2f}). Measure it again on a quiet machine; if it stays, renew "
+                "the profile with `nas profile run`.")
     doubts += [f"Profile: {warning}." for warning in facts.profile.validity.warnings]
     failed = [trial.outcome for trial in facts.trials if not trial.outcome.ok]
     if failed:
