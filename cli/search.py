@@ -93,4 +93,4 @@ def _show(payload: Mapping[str, Any]) -> None:
     print(f"best *: test error {best['test']['error']:.2f} %, measured "
           f"{best['measured_latency_ms']:.4f} ms; ONNX equals torch to "
           f"{best['onnx_max_abs_diff']:.1e}")
-    print(f"bundle: {payload['run_dir']}/best\nfront:  {payload['run_dir']}/pareto.png")
+    print(f"bundle: {payload['run_dir']}/best\nreport: {payload['run_dir']}/report.html")

@@ -40,6 +40,10 @@ class RunDir:
         return self.path / "pareto.png"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def best(self) -> Path:
         return self.path / "best"
 

@@ -10,15 +10,16 @@ from typing import Any
 from hardware_profiles.measure import measure_file
 from hardware_profiles.profile import HardwareProfile
 from nas.core.errors import EvaluationError, RunInterrupted
-from nas.core.pareto import non_dominated
-from nas.core.problem import minimized
+from nas.core.problem import Objective
 from nas.core.trial import Outcome
 from nas.pipeline.compose import Parts, compose
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
+from nas.pipeline.front import pareto_front
 from nas.pipeline.picture import draw_front
+from nas.pipeline.report import write_report
 from nas.pipeline.run_dir import RunDir, write_json
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
@@ -84,7 +85,7 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
             outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
                              budget=config.budget, batch_size=BATCH_SIZE,
                              on_outcome=on_outcome)
-            front = pareto_front(parts, outcomes)
+            front = validated_front(parts.problem.objectives, outcomes)
             best = front[0]
             bundle = (finished_bundle(run.best, best.trial.arch.digest)
                       or export_network(parts.supernet, best, run.best, config, watch=watch))
@@ -96,27 +97,21 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
     draw_front([o for o in outcomes if o.ok], front, best, parts.problem.objectives, run.picture,
                title=f"{config.supernet} on {payload['device']['id']}")
     write_json(payload, run.pareto)
+    write_report(run.path)
     return SearchResult(run.path, payload)
 
 
-def pareto_front(parts: Parts, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Returns the outcomes that no other dominates, best first objective first.
+def validated_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Returns the Pareto front.
 
     Raises:
         EvaluationError: Every trial failed.
     """
-    good = [outcome for outcome in outcomes if outcome.ok]
-    if not good:
+    front = pareto_front(objectives, outcomes)
+    if not front:
         reason = outcomes[0].error if outcomes else "none was proposed"
         raise EvaluationError(f"no network could be validated; the first failed with: {reason}")
-    values = minimized(parts.problem.objectives, [outcome.metrics for outcome in good])
-    front = [outcome for outcome, keep in zip(good, non_dominated(values), strict=True) if keep]
-    names = [objective.name for objective in parts.problem.objectives]
-    return sorted(front, key=lambda outcome: _preference(outcome, names))
-
-
-def _preference(outcome: Outcome, objectives: Sequence[str]) -> tuple[float, ...]:
-    return tuple(outcome.metrics[name] for name in objectives)
+    return front
 
 
 def _note(outcome: Outcome) -> str:

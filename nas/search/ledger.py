@@ -12,6 +12,8 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +138,7 @@ def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
         LedgerError: The storage cannot be used, or the study is another search's: the message
             says what differs.
     """
-    where = _shown(storage)
+    where = shown(storage)
     wanted = _identity(space, objectives, identity)
     with _quiet():
         backend = _backend(storage, where, write=True)
@@ -162,7 +164,7 @@ def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
     Raises:
         LedgerError: There is none, or it is of another space or has other objectives.
     """
-    where = _shown(storage)
+    where = shown(storage)
     with _quiet():
         backend = _backend(storage, where, write=False)
         try:
@@ -173,6 +175,70 @@ def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
     wanted = _identity(space, objectives, {})
     _check_identity({key: found.get(key) for key in wanted}, wanted, where)
     return Ledger(study, space, objectives, where)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrial:
+    """A finished trial as a ledger tells it by itself.
+
+    Attributes:
+        outcome: Its architecture is known to match its digest, not to be one of a space.
+        live: The genes that matter in it.
+        completed: When it was written, local time; None if the storage does not say.
+    """
+
+    outcome: Outcome
+    live: frozenset[str]
+    completed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a ledger holds: trials sorted by id, and the searcher's counts after the last batch."""
+
+    trials: Sequence[RecordedTrial] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_record(storage: Path | str, *, study_name: str = STUDY_NAME) -> Record | None:
+    """Returns the finished trials of a ledger whose space need not be at hand, or None.
+
+    None means that there is no such study, which is so until a search has made it.
+
+    Raises:
+        LedgerError: The storage cannot be read, or a trial is not of this program or contradicts
+            its digest.
+    """
+    where = shown(storage)
+    with _quiet():
+        backend = _backend(storage, where, write=False)
+        try:
+            study = optuna.load_study(storage=backend, study_name=study_name)
+        except KeyError:
+            return None
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    mine = [trial for trial in trials if "nas:trial_id" in trial.user_attrs]
+    try:
+        recorded = sorted((_recorded(trial) for trial in mine), key=lambda r: r.outcome.trial.id)
+        batches = {int(trial.user_attrs["nas:trial_id"]): trial.user_attrs["nas:batch"]["counts"]
+                   for trial in mine if "nas:batch" in trial.user_attrs}
+        counts = batches[max(batches)] if batches else {}
+        return Record(recorded, {str(name): int(count) for name, count in counts.items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LedgerError(f"ledger {where} has a trial that is not of this program "
+                          f"({_one_line(error)}); restore it from a copy") from None
+
+
+def _recorded(trial: FrozenTrial) -> RecordedTrial:
+    attributes = trial.user_attrs
+    payload = json.loads(attributes["nas:arch"])
+    arch = Arch(payload["space"], tuple(payload["choices"].items()))
+    if arch.digest != attributes["nas:digest"]:
+        raise ValueError(f"digest {attributes['nas:digest']} is not that of its architecture")
+    metrics = {str(name): float(value) for name, value in attributes["nas:metrics"].items()}
+    outcome = Outcome(Trial(int(attributes["nas:trial_id"]), arch), metrics,
+                      str(attributes["nas:stage"]), attributes.get("nas:error"))
+    return RecordedTrial(outcome, frozenset(trial.params), trial.datetime_complete)
 
 
 def ledger_equal(a: Ledger, b: Ledger) -> bool:
@@ -219,8 +285,8 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _shown(storage: Path | str) -> str:
-    # Without the password that a URL may hold.
+def shown(storage: Path | str) -> str:
+    """Returns the path or URL for messages: without the password that a URL may hold."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", str(storage))
 
 

@@ -62,7 +62,7 @@ def test_run_folder_and_payload(finished: SearchResult) -> None:
     result = finished
     found = {path.name for path in result.run_dir.iterdir()}
     assert found == {"config.toml", "profile.json", "study.journal", "pareto.json", "pareto.png",
-                     "best"}
+                     "report.html", "best"}
     payload = json.loads((result.run_dir / "pareto.json").read_text())
     assert payload == json.loads(json.dumps(result.payload))
     assert payload["counts"]["evaluated"] == 14

@@ -1,0 +1,104 @@
+"""What the blocks of one network are, read off their graphs, whatever the family."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.core.arch import Arch
+from nas.core.blocks import Block, Shape
+from nas.core.costs import macs, params
+from nas.pipeline.design import Design
+from nas.pipeline.reporting.facts import RunFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockFacts:
+    """One block.
+
+    Attributes:
+        kind: The first part of its key, such as ``"ir"``.
+        source: (C, H, W) or (C,) of its input.
+        result: The same of its output.
+        kernel: Side of its largest kernel.
+        middle: Channels of its widest convolution, where neither input nor output has them.
+        depthwise: Whether the largest kernel is a depthwise convolution's.
+        classifies: Whether it ends in a linear layer.
+        stride: Of all its convolutions together.
+        skip: Whether its input is added to its output.
+        squeeze: Whether it has squeeze-and-excite.
+        macs: Multiply-adds.
+        params: Trainable numbers.
+        latency_ms: Its share of the predicted latency.
+    """
+
+    kind: str
+    source: Shape
+    result: Shape
+    kernel: int
+    middle: int | None
+    depthwise: bool
+    classifies: bool
+    stride: int
+    skip: bool
+    squeeze: bool
+    macs: int
+    params: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Consecutive blocks under one name."""
+
+    name: str
+    blocks: tuple[BlockFacts, ...]
+
+
+def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
+    """Returns the network's stages; empty without a design.
+
+    Where the space has genes ``stageN.depth`` that count the blocks between the first and the
+    last, these are the stages. Elsewhere blocks of one kind and output shape are.
+    """
+    design, table = facts.design, facts.latency_table
+    if design is None or table is None:
+        return []
+    times = table.block_table("latency_ms")
+    ids = [index for index in _block_ids(design, arch) if index >= 0]
+    blocks = [describe(design.vocabulary[index], latency_ms=float(times[index])) for index in ids]
+    depths = [(name.split(".")[0], int(value)) for name, value in arch.choices
+              if re.fullmatch(r"stage\d+\.depth", name)]
+    if sum(depth for _, depth in depths) != len(blocks) - 2:
+        return [Stage(kind, tuple(group)) for (kind, _), group
+                in itertools.groupby(blocks, key=lambda block: (block.kind, block.result))]
+    stages, rest = [Stage(blocks[0].kind, (blocks[0],))], iter(blocks[1:])
+    stages += [Stage(name, tuple(itertools.islice(rest, depth))) for name, depth in depths]
+    return [*stages, *(Stage(block.kind, (block,)) for block in rest)]
+
+
+def describe(block: Block, *, latency_ms: float) -> BlockFacts:
+    """Returns what a block's graph says."""
+    graph = block.graph
+    convolutions = [node for node in graph.nodes if node.kind == "conv2d"]
+    stride = 1
+    for node in convolutions:
+        stride *= node.stride
+    kinds = {node.kind for node in graph.nodes}
+    source, result = graph.inputs[0].shape, graph.output.shape
+    widest = max((node.output.shape[0] for node in convolutions), default=0)
+    return BlockFacts(
+        kind=block.key.partition("|")[0], source=source, result=result,
+        kernel=max((node.kernel for node in convolutions), default=1),
+        middle=widest if widest > max(source[0], result[0]) else None,
+        depthwise=any(node.groups == node.output.shape[0] > 1 for node in convolutions),
+        classifies="linear" in kinds, stride=stride,
+        skip=any(node.kind == "add" and graph.inputs[0].name in node.inputs
+                 for node in graph.nodes),
+        squeeze={"global_avg_pool", "mul"} <= kinds, macs=macs(graph), params=params(graph),
+        latency_ms=latency_ms)
+
+
+def _block_ids(design: Design, arch: Arch) -> Sequence[int]:
+    ids: list[int] = design.block_ids(design.space.encode([arch]))[0].tolist()
+    return ids

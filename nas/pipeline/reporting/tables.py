@@ -1,0 +1,107 @@
+"""The report's tables: front, neighbours, early exits, machine, versions."""
+
+from collections.abc import Sequence
+
+from nas.core.trial import Outcome
+from nas.pipeline.reporting.facts import RunFacts
+from nas.pipeline.reporting.markup import Html, tag
+from nas.pipeline.reporting.values import NAMES, change, shown
+
+COLUMNS = {"error": "error", "latency_ms": "latency", "params": "params", "macs": "MACs"}
+NEIGHBOURS = 4
+
+
+def front_table(facts: RunFacts) -> Html:
+    """Returns every network of the front; the chart's points link to its rows."""
+    head = tag("tr", tag("th", "network", scope="col"),
+               *(tag("th", name, scope="col", class_=_class(metric))
+                 for metric, name in COLUMNS.items()))
+    mark = "chosen" if facts.finished else "best so far"
+    rows = [_front_row(outcome, mark=mark if outcome is facts.chosen else "")
+            for outcome in facts.front]
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers"),
+                     label="networks of the front")
+
+
+def neighbours(facts: RunFacts, chosen: Outcome) -> Html:
+    """Returns the networks next to the chosen one on the front, and what differs in each."""
+    place = facts.front.index(chosen)
+    others = [outcome for outcome in facts.front if outcome is not chosen]
+    others.sort(key=lambda outcome: abs(facts.front.index(outcome) - place))
+    if not others:
+        return tag("p", "The front has no other network.")
+    return tag("ul", *(_neighbour(facts, outcome, chosen) for outcome in others[:NEIGHBOURS]),
+               class_="cards")
+
+
+def exits_table(facts: RunFacts) -> Html:
+    """Returns how many candidates were left after each early exit, as a funnel."""
+    counts, left = facts.counts, facts.counts.sampled
+    rows = [("drawn", left, "")]
+    for stage, gone in counts.early_exits.items():
+        left -= gone
+        name = "not seen before" if stage == "duplicate" else f"within {NAMES.get(stage, stage)}"
+        rows.append((name, left, f"−{gone:,}" if gone else "0"))
+    rows.append(("validated", counts.evaluated,
+                 f"−{counts.failed:,} failed" if counts.failed else "0"))
+    rows.append(("on the front", len(facts.front), ""))
+    widest = max(1, *(count for _, count, _ in rows))
+    body = [tag("tr", tag("th", name, scope="row"), tag("td", f"{count:,}", class_="end"),
+                tag("td", tag("div", tag("div", style=f"width:{100 * count / widest:.1f}%"),
+                              class_="bar", aria_hidden="true"), class_="wide"),
+                tag("td", gone, class_="end muted")) for name, count, gone in rows]
+    head = tag("tr", *(tag("th", name, scope="col", class_=class_) for name, class_ in
+                       (("stage", None), ("remain", "end"), ("", "wide"), ("left here", "end"))))
+    return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_="funnel"),
+                     label="early exits")
+
+
+def scrolling(table: Html, *, label: str) -> Html:
+    """Returns a table that scrolls by itself where the page is too narrow for it."""
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> Html:
+    """Returns names with their values."""
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows))
+
+
+def differences(facts: RunFacts, outcome: Outcome, base: Outcome) -> dict[str, list[str]]:
+    """Returns what a network has other than a base, such as ``{"stage1": ["depth 2 → 3"]}``.
+
+    Genes go by the first part of their names. A gene that matters in one of both alone has no
+    value in the other: ``–``.
+    """
+    mine, theirs = outcome.trial.arch, base.trial.arch
+    found: dict[str, list[str]] = {}
+    for (gene, value), (_, before) in zip(mine.choices, theirs.choices, strict=True):
+        new = str(value) if gene in facts.live[mine.digest] else "–"
+        old = str(before) if gene in facts.live[theirs.digest] else "–"
+        if new != old:
+            part, _, name = gene.partition(".")
+            found.setdefault(part, []).append(f"{name}\xa0{old}\xa0→\xa0{new}")
+    return found
+
+
+def _neighbour(facts: RunFacts, outcome: Outcome, chosen: Outcome) -> Html:
+    deltas = [f"{name} {change(metric, outcome.metrics[metric], chosen.metrics[metric])}"
+              for metric, name in COLUMNS.items()]
+    lines = [tag("li", tag("b", part), " " + ", ".join(texts))
+             for part, texts in differences(facts, outcome, chosen).items()]
+    return tag("li", tag("h3", tag("code", outcome.trial.arch.digest)),
+               tag("p", f"{shown('error', outcome.metrics['error'])} at "
+                        f"{shown('latency_ms', outcome.metrics['latency_ms'])} (predicted)"),
+               tag("p", " · ".join(deltas), class_="muted"), tag("ul", *lines, class_="lines"))
+
+
+def _front_row(outcome: Outcome, *, mark: str) -> Html:
+    digest = outcome.trial.arch.digest
+    name = tag("th", tag("code", digest), tag("span", f" {mark}", class_="mark") if mark else "",
+               scope="row")
+    cells = [tag("td", shown(metric, outcome.metrics[metric]), class_=_class(metric))
+             for metric in COLUMNS]
+    return tag("tr", name, *cells, id=f"net-{digest}", class_="is-chosen" if mark else None)
+
+
+def _class(metric: str) -> str:
+    return "end roomy" if metric in ("params", "macs") else "end"  # a phone has no room for them
