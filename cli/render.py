@@ -21,7 +21,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     from rich.table import Table
 
     drawn = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left",
-                  pad_edge=False)
+                  pad_edge=False, collapse_padding=True)
     for index, column in enumerate(drawn.columns):
         column.overflow = "fold"
         if rows and all(isinstance(row[index], int | float) for row in rows):
