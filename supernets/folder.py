@@ -4,7 +4,7 @@
 ``images.npz`` (the splits train_calib, search and test). The shipped supernet is such a folder.
 """
 
-import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from nas.core.errors import DataError
+from nas.core.files import replace_file, sha256
 from supernets.mobilenet.config import MobileNetConfig
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
@@ -28,24 +29,34 @@ CARD, WEIGHTS, IMAGES = "supernet.json", "weights.safetensors", "images.npz"
 
 def save_supernet(folder: Path, supernet: MobileNetSupernet, task: ImageClassification,
                   provenance: Mapping[str, Any]) -> None:
-    """Writes a trained supernet with its task's splits into an existing empty folder."""
+    """Writes a trained supernet with its task's splits into an existing folder.
+
+    Each file is replaced whole, the card last: a folder with a card that was stopped in between
+    fails its hashes until the same supernet is saved again.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous()
                for name, tensor in supernet.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
     arrays = {}
     for split, data in task.splits.items():
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = data.images, data.labels
-    np.savez_compressed(folder / IMAGES, allow_pickle=False, **arrays)
+    images = io.BytesIO()
+    np.savez_compressed(images, allow_pickle=False, **arrays)
+    files = {WEIGHTS: save(tensors), IMAGES: images.getvalue()}
     card = {
         "schema_version": SCHEMA_VERSION,
         "family": "mobilenet",
         "config": asdict(supernet.config),
         "task": {"kind": "image_classification", "labels": task.labels, "mean": task.mean,
                  "std": task.std},
-        "sha256": {name: _sha256(folder / name) for name in (WEIGHTS, IMAGES)},
+        "sha256": {name: sha256(data) for name, data in files.items()},
         "provenance": dict(provenance),
     }
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    for name, content in files.items():
+        replace_file(folder / name, content)
+    replace_file(folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
 
 
 def load_folder(folder: Path, *, device: torch.device | None = None) -> MobileNetSupernet:
@@ -59,7 +70,7 @@ def load_folder(folder: Path, *, device: torch.device | None = None) -> MobileNe
     for name, expected in card["sha256"].items():
         if not (folder / name).is_file():
             raise DataError(f"supernet {folder} lacks {name}; train or install it again")
-        if _sha256(folder / name) != expected:
+        if sha256((folder / name).read_bytes()) != expected:
             raise DataError(f"{folder / name} is damaged (its SHA-256 is not the one in {CARD}); "
                             "train or install it again")
     config = MobileNetConfig.from_dict(card["config"])
@@ -108,7 +119,3 @@ def _load_task(path: Path, config: MobileNetConfig, task: Mapping[str, Any],
                   for split in SPLITS}
     return ImageClassification(labels=tuple(task["labels"]), input_shape=config.input_shape,
                                mean=task["mean"], std=task["std"], splits=splits, device=device)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardware_profiles.host import HostConfig, host_key, profile_host
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile import HardwareProfile, require_key
 from hardware_profiles.registry import DEVICES
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
@@ -47,13 +47,17 @@ def compose(config: SearchConfig, *, watch: Watcher,
         profile: The profile of a run that is resumed; the stored or a new one if absent.
 
     Raises:
-        InputError: A name that is unknown, or constraints that nothing meets.
+        InputError: A name that is unknown, constraints that nothing meets, or a profile of
+            another device, runtime or space.
     """
     searcher_type = SEARCHERS.get(config.searcher).resolve()
     executor_type = EXECUTORS.get(config.executor).resolve()
     supernet = load_supernet(config.supernet)
-    profile = profile or device_profile(config.device, supernet, threads=config.threads,
-                                        watch=watch)
+    if profile is None:
+        profile = device_profile(config.device, supernet, threads=config.threads, watch=watch)
+    else:
+        require_key(profile, host_key(supernet.space, supernet.vocabulary, threads=config.threads),
+                    remedy="resume where the search was started, or start a new one")
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
     latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     models: Sequence[CostModel] = (latency, closed)

@@ -120,6 +120,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not readable TOML: {error}") from None
 
 
-def write_config(config: SearchConfig, path: Path) -> None:
-    """Writes the resolved configuration as TOML."""
-    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+def config_text(config: SearchConfig) -> str:
+    """Returns the resolved configuration as TOML."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import nas.pipeline.train as pipeline
 from nas.core.errors import InputError, RunInterrupted
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.events import Event
@@ -76,21 +75,16 @@ def test_buffers_are_those_of_the_largest_network(trained: Path) -> None:
         torch.testing.assert_close(supernet(x, largest), measured(x), rtol=1e-4, atol=1e-4)
 
 
-def test_stopped_and_resumed_equals_uninterrupted(idx_folder: Path, trained: Path, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    class Often(pipeline.TrainConfig):
-        def __init__(self, **values: object) -> None:
-            super().__init__(**values, checkpoint_s=0.0)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pipeline, "TrainConfig", Often)
-
+def test_stopped_and_resumed_equals_uninterrupted(idx_folder: Path, trained: Path, tmp_path: Path
+                                                  ) -> None:
     def stop(event: Event) -> None:
         if event.done == 7:
             raise KeyboardInterrupt
 
+    often = request(idx_folder, tmp_path / "cut").model_copy(update={"checkpoint_s": 0.0})
     with pytest.raises(RunInterrupted, match="the same command goes on"):
-        train(request(idx_folder, tmp_path / "cut"), watch=stop)
-    resumed = load_file(train(request(idx_folder, tmp_path / "cut")) / "weights.safetensors")
+        train(often, watch=stop)
+    resumed = load_file(train(often) / "weights.safetensors")
     whole = load_file(trained / "weights.safetensors")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
