@@ -77,11 +77,8 @@ class Ledger:
             values=[outcome.metrics[o.name] for o in self.objectives] if outcome.ok else None,
             params=params, distributions={name: self._distributions[name] for name in params},
             user_attrs=attributes)
-        try:
+        with _writing(self.where):
             self.study.add_trial(trial)
-        except (OSError, StorageInternalError) as error:
-            raise LedgerError(f"ledger {self.where} cannot be written ({_one_line(error)}); "
-                              "remedy that and resume") from None
 
     def outcomes(self) -> list[Outcome]:
         """Returns every finished trial, sorted by id.
@@ -138,7 +135,7 @@ def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
     """
     where = _shown(storage)
     wanted = _identity(space, objectives, identity)
-    with _quiet():
+    with _quiet(), _writing(where):
         backend = _backend(storage, where, write=True)
         study = optuna.create_study(
             storage=backend, study_name=study_name, load_if_exists=True,
@@ -213,6 +210,15 @@ def _backend(storage: Path | str, where: str, *, write: bool) -> BaseStorage:
     except Exception as error:  # of SQLAlchemy, its drivers and the server behind them
         raise LedgerError(f"storage {where} cannot be used ({_one_line(error)}); check the URL, "
                           "its driver and its server") from None
+
+
+@contextmanager
+def _writing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StorageInternalError) as error:
+        raise LedgerError(f"ledger {where} cannot be written ({_one_line(error)}); remedy that "
+                          "and resume") from None
 
 
 def _one_line(error: Exception) -> str:
