@@ -47,10 +47,12 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
             raise
         return _complain(f"{os_error_line(error)}; remedy that and run it again", 1)
     except Exception as error:
-        # Typer's usage errors are those of the click it was built with: know them by their method.
-        if debug or not hasattr(error, "format_message"):
+        if debug:
             raise
-        return _complain(f"{error.format_message()} (see `nas --help`)", 2)
+        # Typer's usage errors are those of the click it was built with: know them by their method.
+        if hasattr(error, "format_message"):
+            return _complain(f"{error.format_message()} (see `nas --help`)", 2)
+        return _complain(f"{type(error).__name__}: {error}; this is a bug: --debug shows where", 1)
     if code == STOPPED:  # Typer's answer to Ctrl-C; verbs that keep something say so themselves
         return _complain("stopped, and nothing half-done was kept; start again with: "
                          f"{shlex.join(['nas', *arguments])}", STOPPED)

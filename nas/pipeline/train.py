@@ -53,7 +53,7 @@ class TrainRequest(BaseModel):
         checkpoint_s: Seconds of work that a kill may cost: the time between checkpoints.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     supernet: str = "mobilenet-fmnist"
     data: Path

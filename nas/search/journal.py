@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from nas.core.errors import LedgerError
 from nas.core.files import sync_folder
 
-_START = b'{"op_code"'
+_START = b'{"op_code":0,'  # every journal begins with the creation of its study
 
 
 class KernelLock(JournalFileOpenLock):
@@ -85,13 +85,14 @@ def read_journal(path: Path) -> JournalStorage:
 def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
         data = file.read()
+        # Never cut a file that is something else, nor begin anew behind one that lost its start.
+        if data[:len(_START)] != _START[:len(data)]:
+            raise LedgerError(f"ledger {path} is damaged or no Optuna journal: it does not begin "
+                              "with a study; restore it from a copy or give another path")
         end = data.rfind(b"\n") + 1
         if end == len(data):
             _check_last_line(path, data)
             return
-        # Never cut a file that is something else.
-        if data[:len(_START)] != _START[:len(data)]:
-            raise LedgerError(f"ledger {path} is no Optuna journal; give another path")
         file.truncate(end)
         os.fsync(file.fileno())
 

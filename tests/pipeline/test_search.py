@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hardware_profiles.store import CACHE_VARIABLE
 from nas.core.arch import make_arch
 from nas.core.errors import InputError, RunInterrupted
 from nas.export.verify import verify_bundle
@@ -33,16 +32,6 @@ def configure(tiny_folder: Path, tmp_path: Path) -> Configure:
                             **options})
 
     return make
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_folder: Path, quick_profiles: Path,
-             tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    """One uninterrupted search, whose folder is not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(quick_profiles))
-        return run_search(make_config({"supernet": str(tiny_folder), "budget": 14,
-                                       "out": tmp_path_factory.mktemp("runs") / "run"}))
 
 
 def ledger_of(result_dir: Path, tiny_folder: Path) -> Ledger:
