@@ -141,7 +141,8 @@ def sync_folder(folder: Path) -> None:
 def os_error_line(error: OSError) -> str:
     """Returns file and reason of an operating system's error as one line."""
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename is not None else reason
+    name = error.filename2 or error.filename  # the target, where a file was to be renamed
+    return f"{name}: {reason}" if name is not None else reason
 
 
 class _Held(Exception):

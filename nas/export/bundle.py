@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.errors import ExportError, InputError
-from nas.core.files import os_error_line, sha256, whole_folder, write_synced
+from nas.core.files import os_error_line, sha256, sweep, whole_folder, write_synced
 from nas.core.protocols import Task
 from nas.core.rng import derive_rng
 from nas.export.manifest import (
@@ -67,6 +67,7 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
         ExportError: ONNX Runtime does not give torch's answers, or the disk refuses.
     """
     if folder.exists() or folder.is_symlink():
+        sweep(folder)  # what was killed after the last rename has not done it
         raise InputError(f"bundle folder {folder} exists; give another one or move it away")
     module = copy.deepcopy(module).cpu().eval()
     counts = _checked_costs(module, costs)

@@ -5,7 +5,7 @@ random moment and half of the times right before a random disk access that chang
 (opening for writing, renaming, removing), and started again as the documentation says. After each
 kill nothing may be half there or lost; in the end everything must equal an uninterrupted run.
 
-    python tests/benchmarks/bench_kill.py [KILLS_PER_VERB]
+    python tests/benchmarks/bench_kill.py [KILLS_PER_VERB] [--no-report]
 """
 
 import json
@@ -27,6 +27,7 @@ from nas.pipeline.run_dir import RunDir
 from nas.search.ledger import Ledger, ledger_equal, read_ledger
 
 SEED = 0
+NO_REPORT = "--no-report"
 KILLS = 7  # of each verb
 IN_A_ROW = 3
 
@@ -55,7 +56,8 @@ class Subject:
 
 def main() -> None:
     """Kills, compares, prints and writes the report."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
+    options = [argument for argument in sys.argv[1:] if argument != NO_REPORT]
+    kills = int(options[0]) if options else KILLS
     rng = np.random.default_rng(SEED)
     figures = {}
     with tempfile.TemporaryDirectory() as name:
@@ -69,7 +71,8 @@ def main() -> None:
             print(f"{subject.name}: {json.dumps(figures[subject.name])}")
     total = sum(found["kills"] for found in figures.values())
     print(f"{total} kills, nothing lost")
-    print(write_report("kill", {"kills": total, "verbs": figures}, seed=SEED))
+    if NO_REPORT not in sys.argv:
+        print(write_report("kill", {"kills": total, "verbs": figures}, seed=SEED))
 
 
 def torment(subject: Subject, command: Command, kills: int,
@@ -79,7 +82,7 @@ def torment(subject: Subject, command: Command, kills: int,
     whole = command.run(subject.arguments(reference), cache=subject.cache(reference))
     expect(whole.code == 0 and subject.finished(reference), f"{subject.name}: {whole.stderr}")
     done = rows = 0
-    where: list[str] = []
+    where: list[dict[str, Any]] = []
     while done < kills:
         rows += 1
         folder = new_folder(command.root, f"{subject.name}-{rows}")
@@ -95,8 +98,9 @@ def torment(subject: Subject, command: Command, kills: int,
             state = subject.check(folder, state)
             if ran.killed:
                 in_a_row += 1
-                where.append(f"{'access' if by_access else 'moment'}: {len(list_all(folder))} "
-                             "files there")
+                where.append({"before_access" if by_access else "after_s":
+                              access if by_access else round(after_s, 2),
+                              "files_there": len(list_all(folder)), "trials_there": len(state or ())})
         done += in_a_row
         end = command.run(subject.arguments(folder), cache=cache)
         exists = end.code == 2 and subject.name == "export" and "exists" in end.stderr

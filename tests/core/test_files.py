@@ -1,15 +1,13 @@
 """Files and folders that are whole or not there, and locks that die with their holder."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faults import full_disk, strike
 
 from nas.core.errors import InputError
 from nas.core.files import (
@@ -21,17 +19,6 @@ from nas.core.files import (
     whole_folder,
     write_synced,
 )
-
-
-@contextmanager
-def full_disk(limit: int) -> Iterator[None]:
-    """No file of this process may grow beyond `limit` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def child(code: str, *arguments: str, stdout: int | None = None) -> subprocess.Popen[str]:
@@ -149,3 +136,34 @@ def test_writers_at_once_leave_a_whole_file(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     assert seen <= {b"a" * 5000, b"b" * 5000}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_whole_at_every_moment(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for access in range(1, 20):
+        replace_file(path, b"old")
+        struck = strike(lambda: replace_file(path, b"new"), tmp_path, at_access=access)
+        assert path.read_bytes() in (b"old", b"new")
+        if not struck.killed:
+            break
+        replace_file(path, b"new")
+        assert list(tmp_path.iterdir()) == [path]
+    assert 3 <= access < 19
+
+
+def test_a_folder_is_whole_at_every_moment(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        with whole_folder(folder) as partial:
+            for name in "ab":
+                write_synced(partial / name, b"1")
+
+    for access in range(1, 20):
+        folder = tmp_path / f"run{access}"
+        struck = strike(lambda folder=folder: make(folder), tmp_path, at_access=access)
+        assert not folder.exists() or {path.name for path in folder.iterdir()} == {"a", "b"}
+        if not struck.killed:
+            break
+        if not folder.exists():
+            make(folder)
+    assert 4 <= access < 19
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
