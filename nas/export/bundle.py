@@ -89,7 +89,7 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
             write_synced(temporary / MANIFEST, manifest.to_text().encode())
     except OSError as error:
         raise ExportError(f"bundle {folder} cannot be written ({os_error_line(error)}); nothing "
-                          "was left behind; remedy that and do it again") from None
+                          "was left behind; remedy that, then export or resume again") from None
     return manifest
 
 

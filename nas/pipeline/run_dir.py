@@ -87,7 +87,7 @@ class RunDir:
                 write_synced(folder / CONFIG, config_text(config).encode())
         except OSError as error:
             raise DiskError(f"run folder {config.out} cannot be made ({os_error_line(error)}); "
-                            "free space or give another --out") from None
+                            "remedy that or give another --out") from None
         return RunDir(config.out)
 
     @staticmethod

@@ -100,7 +100,8 @@ def torment(subject: Subject, command: Command, kills: int,
                 in_a_row += 1
                 where.append({"before_access" if by_access else "after_s":
                               access if by_access else round(after_s, 2),
-                              "files_there": len(list_all(folder)), "trials_there": len(state or ())})
+                              "files_there": len(list_all(folder)),
+                              "trials_there": len(state or ())})
         done += in_a_row
         end = command.run(subject.arguments(folder), cache=cache)
         exists = end.code == 2 and subject.name == "export" and "exists" in end.stderr

@@ -35,7 +35,7 @@ def test_starting_a_run(tiny_folder: Path, tmp_path: Path,
                         capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(capsys, "search", "--supernet", str(tiny_folder), "--out", str(tmp_path / "run"))
     assert "profile.json" in line
-    assert "free space" in line
+    assert "remedy that" in line
     assert list(tmp_path.iterdir()) == []
 
 
