@@ -18,6 +18,8 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Peak.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    checkpoint_s: Annotated[float, typer.Option(
+        help="Seconds between checkpoints: what a kill may cost.")] = 120.0,
     json: Json = False,
 ) -> None:
     """Train every network of a supernet at once: sandwich rule, in-place distillation."""
@@ -27,7 +29,8 @@ def train(
 
     request = make_request({
         "supernet": supernet, "data": data, "out": out, "epochs": epochs,
-        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed})
+        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+        "checkpoint_s": checkpoint_s})
     with progress() as watch:
         folder = run(request, watch=watch)
     if json:

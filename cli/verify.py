@@ -15,6 +15,7 @@ def verify(
 ) -> None:
     """Check a bundle: hashes, architecture, ONNX file and its answers. Exit 1 if one differs."""
     from cli.render import print_json, table
+    from nas.core.errors import ExportError
     from nas.export.verify import verify_bundle
 
     report = verify_bundle(bundle)
@@ -24,5 +25,7 @@ def verify(
         table(["check", "", "detail"],
               [[check.name, "ok" if check.ok else "FAILED", check.detail]
                for check in report.checks])
-    if not report.ok:
-        raise typer.Exit(1)
+    failed = [check for check in report.checks if not check.ok]
+    if failed:
+        raise ExportError(f"bundle {bundle} is not as it was exported: {failed[0].name}: "
+                          f"{failed[0].detail}; export it again")

@@ -5,9 +5,7 @@ Times are in ms. This module imports no runtime, so listing profiles is quick.
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from nas.core.blocks import Block, Shape
 from nas.core.errors import ProfileError
+from nas.core.files import os_error_line, replace_file
 from nas.core.space import GeneSpace
 
 SCHEMA_VERSION = 1
@@ -337,8 +336,22 @@ def require_space(profile: HardwareProfile, *, space: str, generator: str) -> No
                            f"{space} (generator {profile.generator}, now {generator}); {AGAIN}")
 
 
-def read_profile(path: Path) -> HardwareProfile:
-    """Returns the profile in a file.
+def require_key(profile: HardwareProfile, key: ProfileKey, *, remedy: str) -> None:
+    """Checks that a profile is good for exactly this device, runtime and space.
+
+    Raises:
+        ProfileError: It is not; the message says in what, and ends with `remedy`.
+    """
+    there, here = profile.key.model_dump(), key.model_dump()
+    differences = [f"{name} is {there[name]} there and {here[name]} here"
+                   for name in there if there[name] != here[name]]
+    if differences:
+        raise ProfileError(f"profile {profile.id} is not for this: {'; '.join(differences)}; "
+                           f"{remedy}")
+
+
+def read_profile(path: Path, *, remedy: str = AGAIN) -> HardwareProfile:
+    """Returns the profile in a file; `remedy` ends the message of an error.
 
     Raises:
         ProfileError: The file is missing, damaged, or of another schema version.
@@ -346,20 +359,20 @@ def read_profile(path: Path) -> HardwareProfile:
     try:
         payload = json.loads(path.read_bytes())
     except OSError as error:
-        raise ProfileError(f"profile {path} cannot be read ({error.strerror}); {AGAIN}") from None
+        raise ProfileError(f"profile {path} cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise ProfileError(f"profile {path} is damaged ({error}); delete it and {AGAIN}") from None
+        raise ProfileError(f"profile {path} is damaged ({error}); {remedy}") from None
     version = payload.get("schema_version") if isinstance(payload, dict) else None
     if version != SCHEMA_VERSION:
         raise ProfileError(f"profile {path} has schema version {version}, this program reads "
-                           f"{SCHEMA_VERSION}; {AGAIN}")
+                           f"{SCHEMA_VERSION}; {remedy}")
     try:
         return HardwareProfile.model_validate(payload)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ProfileError(f"profile {path} is damaged ({where}: {first['msg']}); delete it and "
-                           f"{AGAIN}") from None
+        raise ProfileError(f"profile {path} is damaged ({where}: {first['msg']}); "
+                           f"{remedy}") from None
 
 
 def write_profile(profile: HardwareProfile, path: Path) -> None:
@@ -370,19 +383,15 @@ def write_profile(profile: HardwareProfile, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(profile.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_file(path, profile_bytes(profile))
     except OSError as error:
-        raise ProfileError(f"profile {path} cannot be written ({error.strerror}); free space or "
-                           "set NAS_CACHE_DIR to a folder that can be written") from None
+        raise ProfileError(f"profile {path} cannot be written ({os_error_line(error)}); free space "
+                           "or set NAS_CACHE_DIR to a folder that can be written") from None
+
+
+def profile_bytes(profile: HardwareProfile) -> bytes:
+    """Returns what the profile's file holds."""
+    return (profile.model_dump_json(indent=1) + "\n").encode()
 
 
 def slug(text: str) -> str:

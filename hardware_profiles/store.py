@@ -50,7 +50,7 @@ class ProfileStore:
         try:
             if not path.exists():
                 return None
-        except PermissionError:
+        except OSError:
             raise ProfileError(f"profile folder {self.folder} cannot be read; set "
                                f"{CACHE_VARIABLE} to a folder that can") from None
         profile = read_profile(path)
@@ -88,10 +88,24 @@ class ProfileStore:
 
 
 def user_store(environ: Mapping[str, str] = os.environ) -> ProfileStore:
-    """Returns the store of this user: under ``$NAS_CACHE_DIR``, else the user's cache folder."""
+    """Returns the store of this user: under ``$NAS_CACHE_DIR``, else the user's cache folder.
+
+    Raises:
+        ProfileError: Neither the variable nor a home folder is there.
+    """
     root = environ.get(CACHE_VARIABLE)
-    base = Path(root) if root else platformdirs.user_cache_path("nas-service")
-    return ProfileStore(base / "profiles")
+    return ProfileStore((Path(root) if root else _user_cache()) / "profiles")
+
+
+def _user_cache() -> Path:
+    try:
+        folder = platformdirs.user_cache_path("nas-service")
+    except RuntimeError:  # of newer versions; older ones leave the "~" as it is
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise ProfileError("this user has no home folder to keep profiles in; set "
+                           f"{CACHE_VARIABLE} to a folder that can be written")
+    return folder
 
 
 def _stored(path: Path) -> StoredProfile:

@@ -9,6 +9,8 @@ from hardware_profiles.host import HostConfig, profile_host
 from hardware_profiles.profile import MeasureProtocol
 from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
 from nas.core.protocols import Task
+from nas.pipeline.config import make_config
+from nas.pipeline.search import SearchResult, run_search
 from supernets.folder import save_supernet
 from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import MobileNetConfig, StageConfig, build_space
@@ -96,6 +98,16 @@ def quick_profiles(tiny_config: MobileNetConfig,
         ProfileStore(folder / "profiles").save(profile_host(
             space, vocabulary.blocks, vocabulary.block_ids, seed=0, config=quick))
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_folder: Path, quick_profiles: Path,
+             tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """One uninterrupted search, whose folder is not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(quick_profiles))
+        return run_search(make_config({"supernet": str(tiny_folder), "budget": 14,
+                                       "out": tmp_path_factory.mktemp("runs") / "run"}))
 
 
 @pytest.fixture

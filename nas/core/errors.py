@@ -40,6 +40,10 @@ class ProfileError(InputError):
     """A hardware profile that is missing, unreadable or of another space."""
 
 
+class DiskError(NasError):
+    """A file that could not be read or written; what had been written before is whole."""
+
+
 class ExportError(NasError):
     """A bundle that could not be written or does not pass its checks."""
 

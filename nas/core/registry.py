@@ -79,14 +79,19 @@ def resolve(target: str) -> Any:
     """Imports ``module:attribute``.
 
     Raises:
-        InputError: There is no such module or attribute.
+        InputError: There is no such module or attribute, or the module fails as it is imported.
     """
     module_name, _, attribute = target.partition(":")
+    if not module_name or module_name.startswith("."):
+        raise InputError(f"{target!r} is not of the form module:attribute")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise InputError(f"{target!r}: no module {error.name!r}; check the spelling and that it "
                          "is installed") from None
+    except Exception as error:  # whatever the code of a third party raises
+        raise InputError(f"{target!r}: importing {module_name} failed with "
+                         f"{type(error).__name__}: {error}; --debug shows where") from error
     try:
         return getattr(module, attribute)
     except AttributeError:

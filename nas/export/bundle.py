@@ -5,8 +5,6 @@ Legend: N inputs, K classes.
 
 import copy
 import math
-import secrets
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,9 +18,9 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.errors import ExportError, InputError
+from nas.core.files import os_error_line, sha256, sweep, whole_folder, write_synced
 from nas.core.protocols import Task
 from nas.core.rng import derive_rng
-from nas.export.files import sha256, sync_folder, write_synced
 from nas.export.manifest import (
     ARCH,
     HASHED,
@@ -69,31 +67,29 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
         ExportError: ONNX Runtime does not give torch's answers, or the disk refuses.
     """
     if folder.exists() or folder.is_symlink():
+        sweep(folder)  # what was killed after the last rename has not done it
         raise InputError(f"bundle folder {folder} exists; give another one or move it away")
     module = copy.deepcopy(module).cpu().eval()
     counts = _checked_costs(module, costs)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise InputError(f"metric {name!r} of network {arch.digest} is {value}")
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
     try:
-        temporary.mkdir(parents=True)
-        answers = _answers(module, task)
-        model = _write_network(temporary, arch, module, task, answers,
-                               names=(input_name, output_name))
-        manifest = Manifest(
-            arch_digest=arch.digest, space_id=arch.space_id, metrics=dict(metrics), costs=counts,
-            provenance=dict(provenance), onnx=_describe(model), buffers=_buffers(module),
-            parity=_check_parity((temporary / ONNX).read_bytes(), *answers),
-            versions={name: _version(name) for name in VERSIONS},
-            files={name: _entry(temporary / name) for name in HASHED})
-        write_synced(temporary / MANIFEST, manifest.to_text().encode())
-        _move(temporary, folder)
+        with whole_folder(folder) as temporary:
+            answers = _answers(module, task)
+            model = _write_network(temporary, arch, module, task, answers,
+                                   names=(input_name, output_name))
+            manifest = Manifest(
+                arch_digest=arch.digest, space_id=arch.space_id, metrics=dict(metrics),
+                costs=counts, provenance=dict(provenance), onnx=_describe(model),
+                buffers=_buffers(module),
+                parity=_check_parity((temporary / ONNX).read_bytes(), *answers),
+                versions={name: _version(name) for name in VERSIONS},
+                files={name: _entry(temporary / name) for name in HASHED})
+            write_synced(temporary / MANIFEST, manifest.to_text().encode())
     except OSError as error:
-        raise ExportError(f"bundle {folder} cannot be written: {error.strerror or error}; nothing "
-                          "was left behind") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise ExportError(f"bundle {folder} cannot be written ({os_error_line(error)}); nothing "
+                          "was left behind; remedy that, then export or resume again") from None
     return manifest
 
 
@@ -112,16 +108,6 @@ def _checked_costs(module: nn.Module, costs: Mapping[str, int]) -> Costs:
 def _buffers(module: nn.Module) -> tuple[str, ...]:
     parameters = {name for name, _ in module.named_parameters()}
     return tuple(sorted(set(module.state_dict()) - parameters))
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    sync_folder(temporary)
-    temporary.rename(folder)
-    sync_folder(folder.parent)
-    # What exports to this place left when they were killed. The place is taken now, so none of
-    # them can still finish.
-    for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _answers(module: nn.Module, task: Task) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from nas.core.errors import ExportError
-from nas.export.files import sha256
+from nas.core.files import sha256
 
 MANIFEST = "manifest.json"
 ARCH = "arch.json"

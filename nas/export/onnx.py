@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import ExportError, InputError
-from nas.export.files import replace_file
+from nas.core.files import replace_file
 
 BATCH_AXIS = "batch"
 

@@ -9,7 +9,7 @@ import onnx
 from safetensors.numpy import load
 
 from nas.core.errors import ExportError, InputError
-from nas.export.files import sha256
+from nas.core.files import sha256
 from nas.export.manifest import (
     ARCH,
     HASHED,

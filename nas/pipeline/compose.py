@@ -1,16 +1,17 @@
 """From a configuration to the objects that do the work: the one place that joins packages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.host import HostConfig, host_key, profile_host
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile import HardwareProfile, require_key
 from hardware_profiles.registry import DEVICES
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
 from nas.core.costs import ClosedFormCosts
-from nas.core.errors import InputError
+from nas.core.errors import InputError, NasError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Executor, Searcher, Supernet
 from nas.core.rng import derive_rng
@@ -47,13 +48,17 @@ def compose(config: SearchConfig, *, watch: Watcher,
         profile: The profile of a run that is resumed; the stored or a new one if absent.
 
     Raises:
-        InputError: A name that is unknown, or constraints that nothing meets.
+        InputError: A name that is unknown, constraints that nothing meets, or a profile of
+            another device, runtime or space.
     """
     searcher_type = SEARCHERS.get(config.searcher).resolve()
     executor_type = EXECUTORS.get(config.executor).resolve()
     supernet = load_supernet(config.supernet)
-    profile = profile or device_profile(config.device, supernet, threads=config.threads,
-                                        watch=watch)
+    if profile is None:
+        profile = device_profile(config.device, supernet, threads=config.threads, watch=watch)
+    else:
+        require_key(profile, host_key(supernet.space, supernet.vocabulary, threads=config.threads),
+                    remedy="resume where the search was started, or start a new one")
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
     latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     models: Sequence[CostModel] = (latency, closed)
@@ -66,7 +71,9 @@ def compose(config: SearchConfig, *, watch: Watcher,
                       screen=Cascade(stages), seed=config.seed)
     costs = [name for name in METRICS if name != "error"]
     return Parts(supernet=supernet, profile=profile, problem=problem,
-                 searcher=searcher_type(problem, budget=config.budget), executor=executor_type(),
+                 searcher=_made("searcher", config.searcher, ("ask", "tell", "counts"),
+                                lambda: searcher_type(problem, budget=config.budget)),
+                 executor=_made("executor", config.executor, ("run",), executor_type),
                  evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
 
 
@@ -81,7 +88,9 @@ def load_supernet(name: str) -> Supernet:
     folder = Path(name)
     if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
         return load_folder(folder, device=torch_device())
-    supernet: Supernet = SUPERNETS.get(name).resolve()(device=torch_device())
+    factory = SUPERNETS.get(name).resolve()
+    supernet: Supernet = _made("supernet", name, ("space", "task", "vocabulary", "extract"),
+                               lambda: factory(device=torch_device()))
     return supernet
 
 
@@ -111,6 +120,22 @@ def measure_host(supernet: Supernet, *, threads: int, watch: Watcher) -> Hardwar
         progress=lambda done, total: watch(Event("profile", done, total)))
     store.save(profile)
     return profile
+
+
+def _made(kind: str, name: str, members: Sequence[str], factory: Callable[[], Any]) -> Any:
+    # What a third party registers, or the user names as module:attribute, may be anything.
+    try:
+        made = factory()
+    except NasError:
+        raise
+    except Exception as error:
+        raise InputError(f"{kind} {name!r} cannot be made ({type(error).__name__}: {error}); "
+                         "--debug shows where") from error
+    missing = [member for member in members if not hasattr(made, member)]
+    if missing:
+        raise InputError(f"{name!r} is no {kind}: it gave a {type(made).__name__}, which has no "
+                         f"{missing[0]!r}; see nas.core.protocols")
+    return made
 
 
 def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:

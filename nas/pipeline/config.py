@@ -40,7 +40,7 @@ class SearchConfig(BaseModel):
         out: The run folder, which must not exist; made under ``runs/`` if absent.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     supernet: str = "mobilenet-fmnist"
     device: str = "host"
@@ -56,6 +56,13 @@ class SearchConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     storage: str | None = None
     out: Path | None = None
+
+    @field_validator("supernet", "device", "searcher", "executor", "storage", "out")
+    @classmethod
+    def _plain_text(cls, value: str | Path | None) -> str | Path | None:
+        if "\0" in str(value):
+            raise ValueError("a NUL is no part of a name")
+        return value
 
     @field_validator("objectives")
     @classmethod
@@ -120,6 +127,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not readable TOML: {error}") from None
 
 
-def write_config(config: SearchConfig, path: Path) -> None:
-    """Writes the resolved configuration as TOML."""
-    path.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+def config_text(config: SearchConfig) -> str:
+    """Returns the resolved configuration as TOML."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))

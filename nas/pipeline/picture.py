@@ -1,11 +1,13 @@
 """The front as a picture."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from nas.core.files import replace_file
 from nas.core.problem import Objective
 from nas.core.trial import Outcome
 
@@ -15,6 +17,9 @@ def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outc
     """Draws every validated network, the front and the chosen one as PNG.
 
     The first objective goes up, the second (or the trial's number) to the right.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     up = objectives[0]
     right = objectives[1] if len(objectives) > 1 else None
@@ -38,4 +43,6 @@ def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outc
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    replace_file(path, picture.getvalue())

@@ -10,7 +10,7 @@ from hardware_profiles.measure import CONTENDED
 from hardware_profiles.profile import Quality
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
-from nas.export.files import replace_file
+from nas.core.files import replace_file
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.profile import load_profile

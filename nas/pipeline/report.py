@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.core.errors import InputError
-from nas.export.files import replace_file
+from nas.core.files import replace_file
 from nas.pipeline.reporting.facts import read_facts
 from nas.pipeline.reporting.page import render
 from nas.pipeline.run_dir import RunDir

@@ -1,15 +1,17 @@
 """The folder of one run: what is in it and how files get there whole."""
 
-import json
-import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hardware_profiles.profile import HardwareProfile, read_profile, write_profile
-from nas.core.errors import InputError
-from nas.pipeline.config import SearchConfig, make_config, read_config, write_config
+from hardware_profiles.profile import HardwareProfile, profile_bytes, read_profile
+from nas.core.errors import DiskError, InputError, ProfileError
+from nas.core.files import locked, os_error_line, sweep, whole_folder, write_synced
+from nas.pipeline.config import SearchConfig, config_text, make_config, read_config
+
+CONFIG, PROFILE = "config.toml", "profile.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,12 @@ class RunDir:
 
     @property
     def config(self) -> Path:
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def profile(self) -> Path:
         """The latencies that this run was scored with: a resumed run uses the same."""
-        return self.path / "profile.json"
+        return self.path / PROFILE
 
     @property
     def journal(self) -> Path:
@@ -69,38 +71,63 @@ class RunDir:
             path = Path("runs") / f"{name}-{config.device}-{stamp}"
         else:
             path = config.out
-        if path.exists():
+        if (path / CONFIG).is_file():
             raise InputError(f"{path} exists; give another --out, or --resume {path} to go on")
+        if path.exists():
+            raise InputError(f"{path} exists and is no run folder; give another --out")
         return path
 
     @staticmethod
     def create(config: SearchConfig, profile: HardwareProfile) -> "RunDir":
-        """Makes the folder `config.out` with the configuration, last, and the profile."""
+        """Makes the folder `config.out` with profile and configuration, whole or not at all.
+
+        Raises:
+            DiskError: It cannot be made; nothing was left behind.
+        """
         assert config.out is not None
-        run = RunDir(config.out)
-        run.path.mkdir(parents=True)
-        write_profile(profile, run.profile)
-        write_config(config, run.config)
-        return run
+        try:
+            with whole_folder(config.out) as folder:
+                write_synced(folder / PROFILE, profile_bytes(profile))
+                write_synced(folder / CONFIG, config_text(config).encode())
+        except OSError as error:
+            raise DiskError(f"run folder {config.out} cannot be made ({os_error_line(error)}); "
+                            "remedy that or give another --out") from None
+        return RunDir(config.out)
 
     @staticmethod
     def open(path: Path) -> tuple["RunDir", SearchConfig, HardwareProfile]:
         """Returns a run folder with its configuration and profile.
 
         Raises:
-            InputError: It is no run folder.
+            InputError: It is no run folder, or a file of it is missing, damaged or of another
+                version.
         """
         run = RunDir(path)
+        if not path.is_dir():
+            raise InputError(f"run folder {path} does not exist; a search that was stopped before "
+                             "its first trial is started again without --resume")
         if not run.config.is_file():
-            raise InputError(f"{path} is no run folder: it has no config.toml")
-        return run, make_config(read_config(run.config)), read_profile(run.profile)
+            raise InputError(f"{path} is no run folder: it has no {CONFIG}")
+        try:
+            config = make_config(read_config(run.config))
+        except InputError as error:
+            raise InputError(f"{run.config} is not as a search of this version wrote it: "
+                             f"{error}") from None
+        try:
+            profile = read_profile(run.profile, remedy="restore it, or start a new search")
+        except ProfileError as error:
+            raise ProfileError(f"run {path} lacks the latencies that it was scored with: "
+                               f"{error}") from None
+        return run, config, profile
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other searches out of the folder, and clears away what a killed one left.
 
-def write_json(payload: Any, path: Path) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        file.write(json.dumps(payload, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        Raises:
+            InputError: Another process searches there.
+        """
+        with locked(self.path, "search"):
+            sweep(self.path)
+            sweep(self.best)
+            yield

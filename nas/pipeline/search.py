@@ -1,5 +1,8 @@
 """The use-case of `nas search`: a frozen configuration → a run folder with the chosen network."""
 
+import hashlib
+import json
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from hardware_profiles.measure import measure_file
-from hardware_profiles.profile import HardwareProfile
-from nas.core.errors import EvaluationError, RunInterrupted
+from hardware_profiles.profile import HardwareProfile, profile_bytes
+from nas.core.errors import DiskError, EvaluationError, RunInterrupted
+from nas.core.files import os_error_line, replace_file, sha256
 from nas.core.problem import Objective
 from nas.core.trial import Outcome
 from nas.pipeline.compose import Parts, compose
@@ -20,7 +27,7 @@ from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.front import pareto_front
 from nas.pipeline.picture import draw_front
 from nas.pipeline.report import write_report
-from nas.pipeline.run_dir import RunDir, write_json
+from nas.pipeline.run_dir import RunDir
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 
@@ -48,25 +55,29 @@ def run_search(config: SearchConfig, *, watch: Watcher = silent) -> SearchResult
     Raises:
         InputError: A configuration that cannot work; then no folder is made.
         RunInterrupted: Ctrl-C; the message has the command that goes on.
+        DiskError: A file cannot be written; the message has the command that goes on.
         NasError: No network could be validated or exported.
     """
     started = time.monotonic()
     config = config.model_copy(update={"out": RunDir.new_path(config)})
     parts = compose(config, watch=watch)
     run = RunDir.create(config, parts.profile)
-    return _search(run, config, parts, watch, started)
+    with run.held():
+        return _search(run, config, parts, watch, started)
 
 
 def resume_search(run_dir: Path, *, watch: Watcher = silent) -> SearchResult:
     """Goes on with a stopped search; the result is that of one never stopped.
 
     Raises:
-        InputError: No run folder, or a ledger of another search.
+        InputError: No run folder, one that another process searches in, or one whose files are
+            not those of one search: the message says which differs.
     """
     started = time.monotonic()
     run, config, profile = RunDir.open(run_dir)
-    parts = compose(config, watch=watch, profile=profile)
-    return _search(run, config, parts, watch, started)
+    with run.held():
+        parts = compose(config, watch=watch, profile=profile)
+        return _search(run, config, parts, watch, started)
 
 
 def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
@@ -77,28 +88,52 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
         finished.append(outcome)
         watch(Event("search", len(finished), config.budget, _note(outcome)))
 
+    command = f"nas search --resume {shlex.quote(str(run.path))}"
     storage, study_name = run.ledger(config)
-    ledger = open_ledger(storage, space=parts.problem.space, study_name=study_name,
-                         objectives=parts.problem.objectives, identity=config.identity())
     try:
         with one_thread():
+            ledger = open_ledger(storage, space=parts.problem.space, study_name=study_name,
+                                 objectives=parts.problem.objectives,
+                                 identity={**config.identity(), **_inputs(parts)})
             outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
                              budget=config.budget, batch_size=BATCH_SIZE,
                              on_outcome=on_outcome)
-            front = validated_front(parts.problem.objectives, outcomes)
-            best = front[0]
-            bundle = (finished_bundle(run.best, best.trial.arch.digest)
-                      or export_network(parts.supernet, best, run.best, config, watch=watch))
+            return _conclude(run, config, parts, outcomes, watch, started)
     except KeyboardInterrupt:
         raise RunInterrupted(f"stopped after {len(finished)} of {config.budget} validations; go on "
-                             f"with: nas search --resume {run.path}") from None
+                             f"with: {command}") from None
+    except OSError as error:
+        raise DiskError(f"{os_error_line(error)}; remedy that, then go on with: {command}"
+                        ) from None
+
+
+def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence[Outcome],
+              watch: Watcher, started: float) -> SearchResult:
+    # The front, the winner's bundle and the files that show them; pareto.json comes last.
+    front = validated_front(parts.problem.objectives, outcomes)
+    best = front[0]
+    bundle = (finished_bundle(run.best, best.trial.arch.digest)
+              or export_network(parts.supernet, best, run.best, config, watch=watch))
     payload = _payload(run, config, parts, outcomes, front, best, bundle)
     payload["wall_s"] = round(time.monotonic() - started, 2)
     draw_front([o for o in outcomes if o.ok], front, best, parts.problem.objectives, run.picture,
                title=f"{config.supernet} on {payload['device']['id']}")
-    write_json(payload, run.pareto)
+    replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)
+
+
+def _inputs(parts: Parts) -> dict[str, str]:
+    # Digests of what a run only refers to: a resumed search must work with the same.
+    found = {"profile": sha256(profile_bytes(parts.profile))[:12]}
+    if isinstance(parts.supernet, nn.Module):
+        digest = hashlib.sha256()
+        for name, tensor in sorted(parts.supernet.state_dict().items()):
+            digest.update(name.encode())
+            flat = tensor.detach().cpu().reshape(-1).contiguous()
+            digest.update(flat.view(torch.uint8).numpy().data)
+        found["weights"] = digest.hexdigest()[:12]
+    return found
 
 
 def validated_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]) -> list[Outcome]:

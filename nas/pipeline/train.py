@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from nas.core.errors import InputError, RunInterrupted
+from nas.core.errors import DataError, DiskError, InputError, RunInterrupted
+from nas.core.files import LOCK, locked, os_error_line, partial_file
 from nas.core.registry import resolve
 from nas.core.rng import derive_rng
 from nas.pipeline.config import validated
@@ -50,9 +50,10 @@ class TrainRequest(BaseModel):
         batch_size: Images a step.
         learning_rate: Peak.
         seed: Of everything random.
+        checkpoint_s: Seconds of work that a kill may cost: the time between checkpoints.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     supernet: str = "mobilenet-fmnist"
     data: Path
@@ -61,6 +62,7 @@ class TrainRequest(BaseModel):
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.3, gt=0)
     seed: int = Field(default=0, ge=0)
+    checkpoint_s: float = Field(default=120.0, ge=0)
 
 
 def make_request(values: dict[str, Any]) -> TrainRequest:
@@ -76,7 +78,9 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     """Trains a supernet and returns its folder; a stopped run goes on from its checkpoint.
 
     Raises:
-        InputError: Unknown supernet, unusable data, or `out` holds something else.
+        InputError: Unknown supernet, unusable data, or `out` holds something else or is being
+            trained by another process.
+        DiskError: A file cannot be written.
         RunInterrupted: Ctrl-C.
     """
     _check_out(request.out)
@@ -86,22 +90,25 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
         torch.manual_seed(request.seed)
         supernet = MobileNetSupernet(config, task)
     supernet.to(device=task.device).to(memory_format=torch.channels_last)
-    request.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         supernet=supernet, task=task,
         data=TrainingData(data=training, batch_size=request.batch_size, seed=request.seed,
                           augmentation=Augmentation()),
         config=TrainConfig(epochs=request.epochs, learning_rate=request.learning_rate,
-                           seed=request.seed),
+                           seed=request.seed, checkpoint_s=request.checkpoint_s),
         checkpoint=request.out / CHECKPOINT,
         on_step=lambda progress: watch(_event(progress)))
     try:
-        with one_thread():
+        request.out.mkdir(parents=True, exist_ok=True)
+        with locked(request.out, "training"), one_thread():
             trainer.run()
             return finish(supernet, task, request)
     except KeyboardInterrupt:
         raise RunInterrupted(f"training stopped; the same command goes on from the checkpoint in "
                              f"{request.out}") from None
+    except OSError as error:
+        raise DiskError(f"{os_error_line(error)}; remedy that, and the same command goes on from "
+                        f"the checkpoint in {request.out}") from None
 
 
 def finish(supernet: MobileNetSupernet, task: ImageClassification, request: TrainRequest) -> Path:
@@ -111,20 +118,16 @@ def finish(supernet: MobileNetSupernet, task: ImageClassification, request: Trai
     statistics = {name: value for name, value in largest.state_dict().items()
                   if name.endswith(("running_mean", "running_var"))}
     supernet.load_state_dict(statistics, strict=False)
-    partial = request.out / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_supernet(partial, supernet, task, _provenance(request))
-    for path in sorted(partial.iterdir(), reverse=True):  # the card comes last among the three
-        path.replace(request.out / path.name)
-    partial.rmdir()
+    save_supernet(request.out, supernet, task, _provenance(request))
     return request.out
 
 
 def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / CHECKPOINT).is_file():
+    checkpoint = out / CHECKPOINT
+    ours = {LOCK, partial_file(checkpoint).name}  # of a training stopped before its first
+    if out.is_dir() and not checkpoint.is_file() and {path.name for path in out.iterdir()} - ours:
         raise InputError(f"{out} exists and holds no training to resume; give another --out")
 
 
@@ -149,8 +152,12 @@ def _class_names(folder: Path, labels: Any) -> tuple[str, ...]:
     classes = int(labels.max()) + 1
     file = folder / "labels.txt"
     if file.is_file():
-        names = tuple(file.read_text().split("\n"))
-        names = tuple(name.strip() for name in names if name.strip())
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is no text in UTF-8 ({error.reason}); write one class name "
+                            "a line") from None
+        names = tuple(name.strip() for name in lines if name.strip())
     else:
         digest = hashlib.sha256(labels.tobytes()).hexdigest()
         names = _KNOWN_LABELS.get(digest, tuple(str(label) for label in range(classes)))
@@ -175,7 +182,7 @@ def _provenance(request: TrainRequest) -> dict[str, Any]:
     files = sorted(path for path in request.data.iterdir() if "-ubyte" in path.name)
     return {
         "trained_by": "nas train",
-        "arguments": request.model_dump(mode="json", exclude={"data", "out"}),
+        "arguments": request.model_dump(mode="json", exclude={"data", "out", "checkpoint_s"}),
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                         for path in files},
         "versions": {name: version(name) for name in ("nas-service", "torch", "timm", "numpy")},

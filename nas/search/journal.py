@@ -5,6 +5,7 @@ it, and then read neither.
 """
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from nas.core.errors import LedgerError
+from nas.core.files import sync_folder
 
-_START = b'{"op_code"'
+_START = b'{"op_code":0,'  # every journal begins with the creation of its study
 
 
 class KernelLock(JournalFileOpenLock):
@@ -50,7 +52,9 @@ def open_journal(path: Path) -> JournalStorage:
     """
     lock = KernelLock(path)
     try:
-        path.touch()
+        if not path.exists():
+            path.touch()
+            sync_folder(path.parent)
         lock.acquire()
         try:
             _cut_torn_line(path)
@@ -81,11 +85,23 @@ def read_journal(path: Path) -> JournalStorage:
 def _cut_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
         data = file.read()
+        # Never cut a file that is something else, nor begin anew behind one that lost its start.
+        if data[:len(_START)] != _START[:len(data)]:
+            raise LedgerError(f"ledger {path} is damaged or no Optuna journal: it does not begin "
+                              "with a study; restore it from a copy or give another path")
         end = data.rfind(b"\n") + 1
         if end == len(data):
+            _check_last_line(path, data)
             return
-        # Never cut a file that is something else.
-        if data[:len(_START)] != _START[:len(data)]:
-            raise LedgerError(f"ledger {path} is no Optuna journal; give another path")
         file.truncate(end)
         os.fsync(file.fileno())
+
+
+def _check_last_line(path: Path, data: bytes) -> None:
+    # Optuna takes a last line that it cannot parse for one that is still being written, though it
+    # has its end, and would write behind it. No tear ends in a newline: this is damage.
+    try:
+        json.loads(data[data.rfind(b"\n", 0, -1) + 1:] or b"{}")
+    except ValueError as error:
+        raise LedgerError(f"ledger {path} is damaged or no Optuna journal (last line: {error}); "
+                          "restore it from a copy") from None

@@ -33,6 +33,9 @@ from nas.search.journal import open_journal, read_journal
 STUDY_NAME = "nas"
 
 _IDENTITY = "nas:identity"
+_ATTRIBUTES = {"nas:trial_id": int, "nas:digest": str, "nas:arch": str, "nas:metrics": dict,
+               "nas:stage": str, "nas:error": str | None}
+_RESTORE = "restore it from a copy"
 
 
 class Ledger:
@@ -79,11 +82,8 @@ class Ledger:
             values=[outcome.metrics[o.name] for o in self.objectives] if outcome.ok else None,
             params=params, distributions={name: self._distributions[name] for name in params},
             user_attrs=attributes)
-        try:
+        with _writing(self.where):
             self.study.add_trial(trial)
-        except (OSError, StorageInternalError) as error:
-            raise LedgerError(f"ledger {self.where} cannot be written ({_one_line(error)}); "
-                              "remedy that and resume") from None
 
     def outcomes(self) -> list[Outcome]:
         """Returns every finished trial, sorted by id.
@@ -100,8 +100,13 @@ class Ledger:
 
     def batches(self) -> dict[int, dict[str, Any]]:
         """Returns the batch records by the id of the trial that carries them."""
-        return {trial.user_attrs["nas:trial_id"]: trial.user_attrs["nas:batch"]
-                for trial in self._trials() if "nas:batch" in trial.user_attrs}
+        records = {trial.user_attrs["nas:trial_id"]: trial.user_attrs["nas:batch"]
+                   for trial in self._trials() if "nas:batch" in trial.user_attrs}
+        for number, record in records.items():
+            if not isinstance(record, dict):
+                raise LedgerError(f"ledger {self.where}, trial {number}: its batch record is "
+                                  f"{record!r}; {_RESTORE}")
+        return records
 
     def _trials(self) -> Iterator[FrozenTrial]:
         trials = self.study.get_trials(
@@ -109,17 +114,27 @@ class Ledger:
         return (trial for trial in trials if "nas:trial_id" in trial.user_attrs)
 
     def _outcome(self, trial: FrozenTrial) -> Outcome:
-        attributes = trial.user_attrs
+        found = trial.user_attrs
+        number = found["nas:trial_id"]
+        wrong = [f"{name} is {found.get(name)!r}" for name, kind in _ATTRIBUTES.items()
+                 if not isinstance(found.get(name), kind)]
+        if not wrong and not all(isinstance(value, int | float)
+                                 for value in found["nas:metrics"].values()):
+            wrong = [f"metrics {found['nas:metrics']} are not all numbers"]
+        if not wrong and trial.state is TrialState.COMPLETE and trial.values != [
+                found["nas:metrics"].get(objective.name) for objective in self.objectives]:
+            wrong = [f"values {trial.values} are not its metrics {found['nas:metrics']}"]
+        if wrong:
+            raise LedgerError(f"ledger {self.where}, trial {number}: {wrong[0]}; {_RESTORE}")
         try:
-            arch = Arch.from_json(attributes["nas:arch"], space=self._space)
+            arch = Arch.from_json(found["nas:arch"], space=self._space)
         except ArchError as error:
-            raise LedgerError(f"ledger {self.where}, trial {attributes['nas:trial_id']}: "
-                              f"{error}") from None
-        if arch.digest != attributes["nas:digest"]:
-            raise LedgerError(f"ledger {self.where}, trial {attributes['nas:trial_id']}: digest "
-                              f"{attributes['nas:digest']} is not that of its architecture")
-        return Outcome(Trial(attributes["nas:trial_id"], arch), attributes["nas:metrics"],
-                       attributes["nas:stage"], attributes.get("nas:error"))
+            raise LedgerError(f"ledger {self.where}, trial {number}: {error}; {_RESTORE}") from None
+        if arch.digest != found["nas:digest"]:
+            raise LedgerError(f"ledger {self.where}, trial {number}: digest {found['nas:digest']} "
+                              f"is not that of its architecture; {_RESTORE}")
+        return Outcome(Trial(number, arch), found["nas:metrics"], found["nas:stage"],
+                       found.get("nas:error"))
 
 
 def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence[Objective],
@@ -140,7 +155,7 @@ def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
     """
     where = shown(storage)
     wanted = _identity(space, objectives, identity)
-    with _quiet():
+    with _quiet(), _writing(where):
         backend = _backend(storage, where, write=True)
         study = optuna.create_study(
             storage=backend, study_name=study_name, load_if_exists=True,
@@ -279,6 +294,15 @@ def _backend(storage: Path | str, where: str, *, write: bool) -> BaseStorage:
     except Exception as error:  # of SQLAlchemy, its drivers and the server behind them
         raise LedgerError(f"storage {where} cannot be used ({_one_line(error)}); check the URL, "
                           "its driver and its server") from None
+
+
+@contextmanager
+def _writing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StorageInternalError) as error:
+        raise LedgerError(f"ledger {where} cannot be written ({_one_line(error)}); remedy that "
+                          "and resume") from None
 
 
 def _one_line(error: Exception) -> str:

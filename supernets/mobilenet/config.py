@@ -56,6 +56,8 @@ class MobileNetConfig:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise SpaceError(f"the space's name is {self.name!r}, which is no text")
         if self.activation not in ACTIVATIONS:
             raise SpaceError(f"activation {self.activation!r} is none of {', '.join(ACTIVATIONS)}")
         if not self.stages:

@@ -37,7 +37,7 @@ def read_idx(path: Path, *, axes: int) -> ImageArray:
     """Returns the unsigned bytes of one idx file, with this many axes.
 
     Raises:
-        DataError: The file is truncated, too long, not gzip, or of another type.
+        DataError: The file is empty, truncated, too long, not gzip, or of another type.
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -47,6 +47,8 @@ def read_idx(path: Path, *, axes: int) -> ImageArray:
     if len(raw) < header or raw[:4] != bytes([0, 0, _UNSIGNED_BYTE, axes]):
         raise DataError(f"{path} is no idx file of unsigned bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", raw[4:header])
+    if 0 in shape:
+        raise DataError(f"{path} holds nothing: its axes are {shape}; fetch the file again")
     expected = header + math.prod(shape)
     if len(raw) != expected:
         raise DataError(f"{path} has {len(raw)} bytes where its header promises {expected}; fetch "

@@ -1,7 +1,7 @@
 """Trains every subnet of a supernet at once; checkpoints, and resumes as if never stopped."""
 
+import io
 import math
-import os
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.errors import DataError, EvaluationError
+from nas.core.files import replace_file
 from nas.core.rng import derive_rng
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification
@@ -90,6 +91,7 @@ class Trainer:
             DataError: The checkpoint is damaged or of another training, or fewer images than one
                 batch.
             EvaluationError: A loss or weight that is not finite.
+            OSError: The checkpoint cannot be written.
         """
         steps_per_epoch = self.data.steps_per_epoch
         if steps_per_epoch == 0:
@@ -175,14 +177,11 @@ class Trainer:
         if not all(bool(torch.isfinite(p).all()) for p in self.supernet.parameters()):
             raise EvaluationError(f"weights are not finite after step {step}; {self._advice()}")
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save({"identity": dict(self._identity()), "step": step,
-                        "supernet": self.supernet.state_dict(),
-                        "optimizer": optimizer.state_dict()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.checkpoint)
+        state = io.BytesIO()  # torch's own writer does not say that a disk is full
+        torch.save({"identity": dict(self._identity()), "step": step,
+                    "supernet": self.supernet.state_dict(),
+                    "optimizer": optimizer.state_dict()}, state)
+        replace_file(self.checkpoint, state.getvalue())
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> int:
         if not self.checkpoint.exists():

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from nas.core.errors import InputError
-from nas.export.files import sha256
+from nas.core.files import sha256
 from nas.export.manifest import FileEntry, read_manifest
 from nas.export.verify import verify_bundle
 

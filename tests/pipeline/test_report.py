@@ -146,7 +146,7 @@ def test_hypervolume_grows_to_that_of_the_front(run: Path) -> None:
     history, reference = hypervolume_history(read_facts(run))
     assert len(history) == 14
     assert history == sorted(history)
-    assert 0 < history[-1] < 1
+    assert 0 < history[-1] <= 1  # 1 where one network is best at everything
     assert reference.shape == (2,)
 
 
@@ -200,7 +200,7 @@ def test_json_and_a_folder_that_is_no_run(run: Path, tmp_path: Path,
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert main(["report", str(folder)]) == 2
         error = capsys.readouterr().err
-        assert "no run folder" in error
+        assert "run folder" in error
         assert error.count("\n") == 1
 
 

@@ -1,47 +1,21 @@
 """`train` on a folder of idx files: the supernet folder, resume, and what the images are for."""
 
-import gzip
-import struct
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import nas.pipeline.train as pipeline
 from nas.core.errors import InputError, RunInterrupted
+from nas.core.files import locked
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.events import Event
-from nas.pipeline.train import TrainRequest, make_request, train
+from nas.pipeline.train import TrainRequest, train
 
-CLASSES, SIDE = 3, 16
+CLASSES, SIDE = 3, 16  # of `idx_folder`
 
-
-@pytest.fixture(scope="module")
-def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("idx")
-    rng = np.random.default_rng(0)
-    for prefix, count in (("train", 96), ("t10k", 48)):
-        labels = np.arange(count, dtype=np.uint8) % CLASSES
-        images = rng.integers(0, 120, (count, SIDE, SIDE), dtype=np.uint8)
-        images[np.arange(count), labels * 5] += 100  # a bright row tells the class
-        header = struct.pack(">4I", 0x803, count, SIDE, SIDE)
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(
-            gzip.compress(header + images.tobytes()))
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">2I", 0x801, count) + labels.tobytes())
-    (folder / "labels.txt").write_text("top\nmiddle\nbottom\n")
-    return folder
-
-
-def request(idx_folder: Path, out: Path) -> TrainRequest:
-    return make_request({"data": idx_folder, "out": out, "epochs": 2, "batch_size": 16})
-
-
-@pytest.fixture(scope="module")
-def trained(idx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(request(idx_folder, tmp_path_factory.mktemp("out") / "supernet"))
+Request = Callable[..., TrainRequest]
 
 
 def test_the_folder_is_a_supernet_of_these_images(trained: Path) -> None:
@@ -76,36 +50,36 @@ def test_buffers_are_those_of_the_largest_network(trained: Path) -> None:
         torch.testing.assert_close(supernet(x, largest), measured(x), rtol=1e-4, atol=1e-4)
 
 
-def test_stopped_and_resumed_equals_uninterrupted(idx_folder: Path, trained: Path, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    class Often(pipeline.TrainConfig):
-        def __init__(self, **values: object) -> None:
-            super().__init__(**values, checkpoint_s=0.0)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pipeline, "TrainConfig", Often)
-
+def test_stopped_and_resumed_equals_uninterrupted(request_for: Request, trained: Path,
+                                                  tmp_path: Path) -> None:
     def stop(event: Event) -> None:
         if event.done == 7:
             raise KeyboardInterrupt
 
+    often = request_for(tmp_path / "cut", checkpoint_s=0.0)
     with pytest.raises(RunInterrupted, match="the same command goes on"):
-        train(request(idx_folder, tmp_path / "cut"), watch=stop)
-    resumed = load_file(train(request(idx_folder, tmp_path / "cut")) / "weights.safetensors")
+        train(often, watch=stop)
+    resumed = load_file(train(often) / "weights.safetensors")
     whole = load_file(trained / "weights.safetensors")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
-def test_label_names_must_fit(idx_folder: Path, tmp_path: Path) -> None:
+def test_label_names_must_fit(idx_folder: Path, request_for: Request, tmp_path: Path) -> None:
     for path in idx_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     with pytest.raises(InputError, match="names 2 classes, but the labels have 3"):
-        train(request(tmp_path, tmp_path / "out"))
+        train(request_for(tmp_path / "out", data=tmp_path))
 
 
-def test_a_finished_training_with_other_options_is_refused(idx_folder: Path,
+def test_a_finished_training_with_other_options_is_refused(request_for: Request,
                                                            trained: Path) -> None:
-    other = make_request({"data": idx_folder, "out": trained, "epochs": 3, "batch_size": 16})
     with pytest.raises(InputError, match="another training"):
-        train(other)
+        train(request_for(trained, epochs=3))
+
+
+def test_two_trainings_in_one_folder(request_for: Request, tmp_path: Path) -> None:
+    with locked(tmp_path, "training"), pytest.raises(InputError, match="another training is at"):
+        train(request_for(tmp_path))
+    assert list(tmp_path.iterdir()) == []

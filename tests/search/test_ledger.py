@@ -196,6 +196,19 @@ def test_damage_in_the_middle_is_an_error(problem: Problem, outcomes: list[Outco
         make_ledger(problem, path)
 
 
+def test_damage_in_the_last_line_is_an_error(problem: Problem, outcomes: list[Outcome],
+                                             make_ledger: MakeLedger, tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    ledger = make_ledger(problem, path)
+    for outcome in outcomes:
+        ledger.record(outcome)
+    damaged = path.read_bytes()[:-2] + b"\x01\n"
+    path.write_bytes(damaged)
+    with pytest.raises(LedgerError, match=r"damaged .*last line"):
+        make_ledger(problem, path)
+    assert path.read_bytes() == damaged
+
+
 def test_missing_ledger_is_an_error(problem: Problem, tmp_path: Path) -> None:
     for path in (tmp_path / "none.journal", tmp_path):
         with pytest.raises(LedgerError, match="does not exist"):
