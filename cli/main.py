@@ -46,6 +46,8 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
     except OSError as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError):  # a reader such as `head` has seen enough
+            return 1
         return _complain(f"{os_error_line(error)}; remedy that and run it again", 1)
     except Exception as error:
         if debug:

@@ -1,23 +1,20 @@
-"""Files and folders that are whole or not there, whatever kills the process, and who may write.
+"""Files and folders that are whole or not there, whatever kills the process.
 
 Everything is written under a hidden name ending in ``.partial``, flushed to the disk and then
-renamed. Locks are the kernel's: they end with the process that holds them.
+renamed.
 """
 
 import errno
-import fcntl
 import glob
 import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from nas.core.errors import InputError
-
-LOCK = ".lock"
+from nas.core.locks import exclusive
 
 
 def sha256(data: bytes) -> str:
@@ -46,7 +43,7 @@ def replace_file(path: Path, data: bytes) -> None:
         OSError: Naming the file; then the old one is still there.
     """
     temporary = partial_file(path)
-    with _named(path), _exclusive(temporary, wait=True) as descriptor:
+    with _named(path), exclusive(temporary, wait=True) as descriptor:
         try:
             os.ftruncate(descriptor, 0)
             with open(descriptor, "wb", closefd=False) as file:
@@ -102,33 +99,6 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-@contextmanager
-def locked(folder: Path, work: str) -> Iterator[None]:
-    """Holds a folder for one process at a time.
-
-    Args:
-        folder: Must exist.
-        work: What goes on in there, such as ``"search"``; for the message.
-
-    Raises:
-        InputError: Another process holds it; the message has its number.
-        OSError: The folder cannot be written.
-    """
-    path = folder / LOCK
-    try:
-        with _exclusive(path, wait=False) as descriptor:
-            os.ftruncate(descriptor, 0)
-            with suppress(OSError):  # a full disk: the number is for a message only
-                os.write(descriptor, str(os.getpid()).encode())
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-    except _Held:
-        raise InputError(f"another {work} is at work in {folder}{_holder(path)}; wait until it "
-                         "has ended, or stop it") from None
-
-
 def sync_folder(folder: Path) -> None:
     """Waits until a folder's entries are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
@@ -143,43 +113,6 @@ def os_error_line(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     name = error.filename2 or error.filename  # the target, where a file was to be renamed
     return f"{name}: {reason}" if name is not None else reason
-
-
-class _Held(Exception):
-    """Another process has the lock."""
-
-
-@contextmanager
-def _exclusive(path: Path, *, wait: bool) -> Iterator[int]:
-    # The holder of the lock renames or removes the file before it lets go. So whoever gets a lock
-    # must look whether the file of that name is still the one that it has locked.
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise _Held from None
-            if _is_file_of(descriptor, path):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_file_of(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _holder(path: Path) -> str:
-    try:
-        number = path.read_text()
-    except (OSError, ValueError):
-        return ""
-    return f" (process {number})" if number.isdecimal() else ""
 
 
 @contextmanager

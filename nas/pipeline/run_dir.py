@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hardware_profiles.profile import HardwareProfile, profile_bytes, read_profile
 from nas.core.errors import DiskError, InputError, ProfileError
-from nas.core.files import locked, os_error_line, sweep, whole_folder, write_synced
+from nas.core.files import os_error_line, sweep, whole_folder, write_synced
+from nas.core.locks import locked
 from nas.pipeline.config import SearchConfig, config_text, make_config, read_config
 
 CONFIG, PROFILE = "config.toml", "profile.json"

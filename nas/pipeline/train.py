@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.core.errors import DataError, DiskError, InputError, RunInterrupted
-from nas.core.files import LOCK, locked, os_error_line, partial_file
+from nas.core.files import os_error_line, partial_file
+from nas.core.locks import LOCK, locked
 from nas.core.registry import resolve
 from nas.core.rng import derive_rng
 from nas.pipeline.config import validated

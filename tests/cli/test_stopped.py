@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from faults import strike
 
 from cli.main import main, run
 from hardware_profiles.store import user_store
-from nas.core.files import locked
+from nas.core.locks import locked
 from nas.pipeline.search import SearchResult
 
 pytestmark = pytest.mark.usefixtures("profile_cache")
@@ -121,3 +122,16 @@ def test_a_user_without_a_home(tmp_path: Path) -> None:
     struck = strike(work, tmp_path, at_access=0)
     assert struck.code == 99
     assert "ProfileError: this user has no home folder" in struck.stderr
+
+
+@pytest.mark.parametrize(("target", "code", "said"), [
+    ("> /dev/full", 1, "nas: No space left on device; remedy that and run it again\n"),
+    ("| true", 1, "")])
+def test_standard_output_that_takes_nothing(target: str, code: int, said: str) -> None:
+    program = "from cli.main import run; run()"
+    command = f"{sys.executable} -c '{program}' list searchers {target}"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, text=True,
+        capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)

@@ -11,7 +11,6 @@ from faults import full_disk, strike
 
 from nas.core.errors import InputError
 from nas.core.files import (
-    locked,
     os_error_line,
     partial_file,
     replace_file,
@@ -19,6 +18,7 @@ from nas.core.files import (
     whole_folder,
     write_synced,
 )
+from nas.core.locks import locked
 
 
 def child(code: str, *arguments: str, stdout: int | None = None) -> subprocess.Popen[str]:
@@ -97,7 +97,7 @@ def test_leftovers_are_swept_only_where_the_folder_is_there(tmp_path: Path) -> N
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nas.core.files import locked
+from nas.core.locks import locked
 with locked(Path(sys.argv[1]), "search"):
     print("held", flush=True)
     time.sleep(60)

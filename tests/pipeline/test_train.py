@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from nas.core.errors import InputError, RunInterrupted
-from nas.core.files import locked
+from nas.core.locks import locked
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.events import Event
 from nas.pipeline.train import TrainRequest, train
