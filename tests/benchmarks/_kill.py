@@ -32,6 +32,8 @@ def hook(event, arguments):
     if event in CHANGES or (event == "open" and (arguments[2] or 0) & writes):
         if str(arguments[0]).startswith(root) and str(arguments[0]) != report:
             count += 1
+            if count == 1:
+                Path(report).touch()
             if count == fatal:
                 os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
@@ -43,11 +45,19 @@ run()
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a process ended: `killed`, or its exit code; the accesses are counted where it ended."""
+    """How a process ended.
+
+    Attributes:
+        killed: By SIGKILL.
+        code: Its exit code otherwise.
+        work_s: Seconds since its first access; what comes before is importing.
+        accesses: Of a process that ended by itself.
+        stderr: What it said.
+    """
 
     killed: bool
     code: int
-    seconds: float
+    work_s: float
     accesses: int
     stderr: str
 
@@ -60,26 +70,28 @@ class Command:
 
     def run(self, arguments: Sequence[str], *, cache: Path, after_s: float | None = None,
             at_access: int = 0) -> Ran:
-        """Runs to the end, or to a SIGKILL after some seconds or before the n-th access."""
+        """Runs to the end, or to a SIGKILL: seconds after the first access, or before the n-th."""
         report = self.root / "accesses"
         report.unlink(missing_ok=True)
         # What it says goes into a file: a pipe would fill up and hold it.
         with (self.root / "stderr").open("w+") as said:
-            started = time.monotonic()
             process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *arguments], cwd=self.root,
                 env=self._environment(report, cache, at_access), stdout=subprocess.DEVNULL,
                 stderr=said)
+            while process.poll() is None and not report.exists():
+                time.sleep(0.005)
+            started = time.monotonic()
             try:
                 process.wait(after_s)
             except subprocess.TimeoutExpired:
                 process.kill()
             code = process.wait()
-            seconds = time.monotonic() - started
+            work_s = time.monotonic() - started
             said.seek(0)
             text = said.read()
-        return Ran(code == -signal.SIGKILL, code, seconds,
-                   int(report.read_text()) if report.exists() else 0, text)
+        return Ran(code == -signal.SIGKILL, code, work_s,
+                   int(report.read_text() or 0) if report.exists() else 0, text)
 
     def _environment(self, report: Path, cache: Path, at_access: int) -> Mapping[str, str]:
         source = Path(__file__).parents[2]

@@ -89,8 +89,7 @@ def torment(subject: Subject, command: Command, kills: int,
         cache, state, in_a_row = subject.cache(folder), None, 0
         while in_a_row < IN_A_ROW and not subject.finished(folder):
             by_access = bool(rng.random() < 0.5)
-            # A process spends its first part importing, and a resumed one has less to do.
-            after_s = float(rng.uniform(0.4, 1.0)) * whole.seconds
+            after_s = float(rng.uniform()) * whole.work_s
             access = int(rng.integers(1, whole.accesses + 1))
             ran = command.run(subject.arguments(folder), cache=cache,
                               after_s=None if by_access else after_s, at_access=access * by_access)
@@ -108,7 +107,7 @@ def torment(subject: Subject, command: Command, kills: int,
         expect(end.code == 0 or exists, f"{subject.name}: {end.stderr}")
         subject.check(folder, state)
         subject.equal(reference, folder)
-    return {"kills": done, "rows": rows, "uninterrupted_s": round(whole.seconds, 1),
+    return {"kills": done, "rows": rows, "uninterrupted_s": round(whole.work_s, 1),
             "disk_accesses": whole.accesses, "after_kill": where}
 
 
@@ -151,7 +150,7 @@ def search_arguments(root: Path, folder: Path) -> list[str]:
     """Returns the start of a search, or its resumption where there is a run folder."""
     if (folder / "run").exists():
         return ["search", "--resume", str(folder / "run")]
-    return ["search", "--supernet", str(root / "supernet"), "--budget", "14", "--out",
+    return ["search", "--supernet", str(root / "supernet"), "--budget", "48", "--out",
             str(folder / "run")]
 
 
