@@ -16,7 +16,7 @@ class InheritedEvaluator:
 
     Each network is an extracted copy whose batch-norm statistics come from ``train_calib``; the
     supernet is never written to. Weights are laid out channels last, as the images of the task
-    are: half the time on a CPU.
+    are, which is the faster layout on a CPU.
 
     Args:
         supernet: Whose weights and task are used.

@@ -57,7 +57,6 @@ class Progress:
     total_steps: int
     steps_per_epoch: int
     loss: float
-    seconds: float
 
 
 @dataclass(kw_only=True)
@@ -101,14 +100,14 @@ class Trainer:
         optimizer = self._optimizer()
         step = self._restore(optimizer)
         self.supernet.train()
-        saved_at = started = time.monotonic()
+        saved_at = time.monotonic()
         while step < total:
             self._set_learning_rate(optimizer, step / steps_per_epoch)
             loss = self._step(step, optimizer)
             step += 1
             now = time.monotonic()
             if self.on_step is not None:
-                self.on_step(Progress(step, total, steps_per_epoch, loss, now - started))
+                self.on_step(Progress(step, total, steps_per_epoch, loss))
             if now - saved_at > self.config.checkpoint_s or step == total:
                 self._save(optimizer, step)
                 saved_at = now
@@ -201,8 +200,7 @@ class Trainer:
 
     def _check_identity(self, saved: Mapping[str, Any]) -> None:
         for name, value in self._identity().items():
-            # Early checkpoints lack the later names; what they did not record is not compared.
-            if saved.get(name, value) != value:
+            if saved.get(name) != value:
                 raise DataError(f"checkpoint {self.checkpoint} is of another training ({name} is "
-                                f"{saved[name]!r} there, {value!r} here); remove it or use another "
-                                "--out")
+                                f"{saved.get(name)!r} there, {value!r} here); remove it or use "
+                                "another --out")
