@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import spearmanr
 
-from hardware_profiles.profile import Calibration, Quality
+from hardware_profiles.features import BLOCKS, OWN_MS
+from hardware_profiles.profile import CONSTANT, Calibration, Quality
 from nas.core.errors import ProfileError
 from nas.core.types import FloatArray, IntArray
 
@@ -50,8 +51,9 @@ def calibrate(*, block_ms: FloatArray, block_macs: FloatArray, empty_ms: float,
                            "on a quieter machine or with more networks")
     low, high = np.quantile(test[1] / predicted, INTERVAL)
     return Calibration(
-        block_sum=fit[0], block_count=fit[1], constant_ms=fit[2], empty_ms=empty_ms,
-        calib_count=len(calib[1]), test_count=len(test[1]), held_out=quality(predicted, test[1]),
+        model="affine_blocks", coefficients={OWN_MS: fit[0], BLOCKS: fit[1], CONSTANT: fit[2]},
+        empty_ms=empty_ms, calib_count=len(calib[1]), test_count=len(test[1]),
+        held_out=quality(predicted, test[1]),
         lower_ratio=low, upper_ratio=high,
         baselines={"block_sum": quality(block_sums(block_ms, test[0]), test[1]),
                    "macs": _fitted_quality(macs, calib, test)})

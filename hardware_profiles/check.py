@@ -7,14 +7,9 @@ import numpy as np
 
 from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
 from hardware_profiles.host import host_key, measure_graphs
+from hardware_profiles.identity import AGAIN, generator_hash, require_space
 from hardware_profiles.measure import Progress, this_runtime
-from hardware_profiles.profile import (
-    AGAIN,
-    HardwareProfile,
-    Quality,
-    generator_hash,
-    require_space,
-)
+from hardware_profiles.profile import HardwareProfile, Quality
 from hardware_profiles.table import METRIC, LatencyTable
 from hardware_profiles.verdict import Verdict, judge, require_enough
 from nas.core.blocks import Block, chain
@@ -75,6 +70,9 @@ def check_profile(profile: HardwareProfile, space: GeneSpace, vocabulary: Sequen
     require_space(profile, space=space.id, generator=generator_hash(space, vocabulary))
     require_this_machine(profile, space, vocabulary)
     require_enough(nets, profile.calibration)
+    if profile.protocol is None:
+        raise ProfileError(f"profile {profile.id} is an estimate: nothing was measured that a "
+                           f"check could repeat; {AGAIN}")
     table = LatencyTable(profile, vocabulary, block_ids)
     codes = fresh_networks(profile, space, nets, seed=seed)
     graphs = {str(row): chain([vocabulary[i] for i in slots if i >= 0])

@@ -4,38 +4,28 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from hardware_profiles.calibrate import MIN_NETS, calibrate
+from hardware_profiles.assemble import assemble
+from hardware_profiles.calibrate import MIN_NETS
+from hardware_profiles.identity import ProfileKey, generator_hash, profile_key, slug
 from hardware_profiles.measure import Measurement, Progress, measure, protocol_for, this_runtime
-from hardware_profiles.onnx_blocks import empty_graph, onnx_model
+from hardware_profiles.onnx_blocks import onnx_model
+from hardware_profiles.plan import plan_profile
 from hardware_profiles.profile import (
     Device,
-    Entry,
     HardwareProfile,
     MeasureProtocol,
-    ProfileKey,
     Runtime,
-    Subnet,
-    generator_hash,
-    profile_key,
-    slug,
 )
-from hardware_profiles.validity import assess
-from nas.core.blocks import Block, BlockGraph, chain
-from nas.core.costs import macs
+from nas.core.blocks import Block, BlockGraph
 from nas.core.errors import ProfileError
 from nas.core.rng import derive_rng, derive_seed
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
-
-_EMPTY = "empty graph"
-_MAX_DRAWS = 100  # batches of random networks before a space is found too small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,15 +90,12 @@ def profile_host(space: GeneSpace, vocabulary: Sequence[Block],
     config = config or HostConfig()
     runtime = this_runtime(threads=config.threads, batch=config.batch)
     protocol = config.protocol or protocol_for(runtime)
-    codes = _draw_networks(space, config.calib_nets + config.test_nets, seed)
-    ids = block_ids(codes)
-    graphs = {_EMPTY: empty_graph((8,)), **{block.key: block.graph for block in vocabulary}}
-    graphs |= {_net(row): chain([vocabulary[i] for i in slots if i >= 0])
-               for row, slots in enumerate(ids)}
-    measured = measure_graphs(graphs, runtime=runtime, protocol=protocol, seed=seed,
+    plan = plan_profile(space, vocabulary, block_ids, calib_nets=config.calib_nets,
+                        test_nets=config.test_nets, seed=seed)
+    measured = measure_graphs(plan.graphs, runtime=runtime, protocol=protocol, seed=seed,
                               progress=progress)
-    return _assemble(space, vocabulary, codes, ids, measured, runtime=runtime, protocol=protocol,
-                     calib_nets=config.calib_nets, seed=seed)
+    return assemble(space, vocabulary, plan, measured, device=host_device(), runtime=runtime,
+                    protocol=protocol, seed=seed)
 
 
 def measure_graphs(graphs: Mapping[str, BlockGraph], *, runtime: Runtime,
@@ -125,53 +112,9 @@ def measure_graphs(graphs: Mapping[str, BlockGraph], *, runtime: Runtime,
                    rng=derive_rng(seed, "latency measurement"))
 
 
-def _assemble(space: GeneSpace, vocabulary: Sequence[Block], codes: IntArray, ids: IntArray,
-              measured: Measurement, *, runtime: Runtime, protocol: MeasureProtocol,
-              calib_nets: int, seed: int) -> HardwareProfile:
-    timings = measured.timings
-    nets = [timings[_net(row)] for row in range(len(codes))]
-    net_ms = np.array([timing.latency_ms for timing in nets])
-    calibration = calibrate(
-        block_ms=np.array([timings[block.key].latency_ms for block in vocabulary]),
-        block_macs=np.array([macs(block.graph) for block in vocabulary], dtype=np.float64),
-        empty_ms=timings[_EMPTY].latency_ms, calib=(ids[:calib_nets], net_ms[:calib_nets]),
-        test=(ids[calib_nets:], net_ms[calib_nets:]))
-    device, generator = host_device(), generator_hash(space, vocabulary)
-    key = profile_key(device, runtime, space=space.id, generator=generator)
-    return HardwareProfile(
-        id=key.file_name.removesuffix(".json"), kind="measured", device=device, runtime=runtime,
-        space=space.id, generator=generator, protocol=protocol,
-        entries=tuple(Entry(key=block.key, timing=timings[block.key]) for block in vocabulary),
-        subnets=tuple(
-            Subnet(digest=arch.digest, codes=tuple(code), timing=timing,
-                   split="calib" if row < calib_nets else "test")
-            for row, (arch, code, timing) in enumerate(
-                zip(space.decode(codes), codes.tolist(), nets, strict=True))),
-        calibration=calibration, provenance=_provenance(seed), licence="CC0-1.0",
-        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration),
-        created=datetime.now(UTC))
-
-
-def _draw_networks(space: GeneSpace, count: int, seed: int) -> IntArray:
-    # The smallest and the largest first, so that the fit spans the space; then random ones.
-    rng = derive_rng(seed, "calibration networks")
-    found = {tuple(row): None for row in space.encode(
-        [space.extreme(largest=False), space.extreme(largest=True)]).tolist()}
-    for _ in range(_MAX_DRAWS):
-        if len(found) >= count:
-            return np.array(list(found)[:count], dtype=np.int16)
-        found |= dict.fromkeys(map(tuple, space.sample_codes(count, rng).tolist()))
-    raise ProfileError(f"space {space.id} has too few networks to profile: {len(found)} found, "
-                       f"{count} needed; ask for fewer (at least {2 * MIN_NETS})")
-
-
 def _serialised(graph: BlockGraph, batch: int, seed: int) -> bytes:
     rng = np.random.default_rng(derive_seed(seed, "block weights"))
     return bytes(onnx_model(graph, batch=batch, rng=rng).SerializeToString())
-
-
-def _net(row: int) -> str:
-    return f"network {row}"
 
 
 def _cpu_model() -> str:
@@ -180,12 +123,3 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _provenance(seed: int) -> dict[str, str]:
-    try:
-        own = version("nas-service")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        own = "source tree"
-    return {"program": "nas-service", "program_version": own, "python": platform.python_version(),
-            "seed": str(seed)}

@@ -1,25 +1,20 @@
-"""A hardware profile: what one device, runtime and space measured, as one JSON file.
+"""A hardware profile: what one device, runtime and space measured, as plain frozen values.
 
 Times are in ms. This module imports no runtime, so listing profiles is quick.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from nas.core.blocks import Block, Shape
-from nas.core.errors import ProfileError
-from nas.core.files import os_error_line, replace_file
-from nas.core.space import GeneSpace
+from hardware_profiles.identity import ProfileKey, profile_key
+from nas.core.blocks import Shape
 
-SCHEMA_VERSION = 1
-BUILDER_VERSION = 1  # raise it when the same block is written as other ONNX nodes than before
-AGAIN = "run `nas profile run` to measure anew"
+SCHEMA_VERSION = 2
+
+Kind = Literal["measured", "fewshot", "estimated"]  # best first: the order of look-up
+Precision = Literal["fp32", "fp16", "int8"]
+CONSTANT = "constant"  # the feature that every network has once
 
 
 class _Frozen(BaseModel):
@@ -74,7 +69,7 @@ class Runtime(_Frozen):
     provider_options: dict[str, str] = {}
     optimization: Literal["all"] = "all"
     threads: int = 1
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     batch: int = 1
 
 
@@ -87,8 +82,10 @@ class MeasureProtocol(_Frozen):
         passes: Passes that must agree, each over all models in a new random order.
         max_passes: Where measuring an unstable model again ends.
         tolerance: Passes agree when they are this close to the fastest one, as a share of it.
-        timer: ``thread_cpu`` sees one thread; ``process_cpu`` all, with spinning off.
-        statistic: What `Timing.latency_ms` is.
+        timer: ``thread_cpu`` sees one thread; ``process_cpu`` all, with spinning off; ``wall``
+            is for devices other than the CPU.
+        statistic: What `Timing.latency_ms` is: the median, over the passes that agree, of each
+            pass's fastest run by that timer.
     """
 
     warm_up: int = Field(default=10, ge=0)
@@ -96,8 +93,8 @@ class MeasureProtocol(_Frozen):
     passes: int = Field(default=7, ge=2)
     max_passes: int = Field(default=21, ge=2)
     tolerance: float = Field(default=0.05, gt=0)
-    timer: Literal["thread_cpu", "process_cpu"] = "thread_cpu"
-    statistic: Literal["cpu_min_median"] = "cpu_min_median"
+    timer: Literal["thread_cpu", "process_cpu", "wall"] = "thread_cpu"
+    statistic: Literal["cpu_min_median", "wall_min_median"] = "cpu_min_median"
 
 
 class Timing(_Frozen):
@@ -111,6 +108,8 @@ class Timing(_Frozen):
         agreeing: Passes within the tolerance of the fastest one.
         stable: Whether as many passes agree as the protocol asks for.
         runs: Timed runs altogether.
+        peak_bytes: Largest resident memory that loading and running the model added, if known.
+        energy_mj: Per inference, where the device has a power sensor.
     """
 
     latency_ms: float
@@ -122,6 +121,8 @@ class Timing(_Frozen):
     agreeing: int
     stable: bool
     runs: int
+    peak_bytes: int | None = None
+    energy_mj: float | None = None
 
 
 class Entry(_Frozen):
@@ -171,42 +172,44 @@ class Quality(_Frozen):
 
 
 class Calibration(_Frozen):
-    """latency_ms = block_sum · Σ(block − empty) + block_count · blocks + constant_ms.
+    """latency_ms = Σ over features of coefficient · feature, summed over a network's blocks.
 
     Attributes:
-        model: Name of that form.
-        block_sum: Its coefficient, 1.
-        block_count: Its coefficient, ms a block.
-        constant_ms: Per run.
-        empty_ms: The measured empty graph, taken off each block.
+        model: Name of the form; see `hardware_profiles.calibrate`.
+        coefficients: By feature (see `hardware_profiles.features`), in ms a unit;
+            ``"constant"`` counts once a network.
+        empty_ms: The measured empty graph, taken off each block's own time; None without blocks.
         calib_count: Networks fitted on.
-        test_count: Networks held out.
-        held_out: Quality on these.
-        lower_ratio: 5 % quantile of measured / predicted over the held-out networks.
+        test_count: Networks that `held_out` is over.
+        held_out: Quality on networks that the prediction did not see.
+        held_out_by: How these were left out.
+        lower_ratio: 5 % quantile of measured / predicted over these networks.
         upper_ratio: The 95 % quantile.
         baselines: Held-out quality of ``block_sum`` (nothing fitted) and ``macs`` (one factor
             fitted on the same networks), to see what the calibration gains.
     """
 
-    model: Literal["affine_blocks"] = "affine_blocks"
-    block_sum: float
-    block_count: float
-    constant_ms: float
-    empty_ms: float
+    model: str
+    coefficients: dict[str, float]
+    empty_ms: float | None = None
     calib_count: int
     test_count: int
     held_out: Quality
+    held_out_by: Literal["held-out networks", "cross-validation", "leave one model out"] = (
+        "held-out networks")
     lower_ratio: float
     upper_ratio: float
-    baselines: dict[str, Quality]
+    baselines: dict[str, Quality] = {}
 
 
 class Validity(_Frozen):
-    """Where the profile holds and how far it can be trusted.
+    """Where the profile holds and how far it can be trusted; None: nothing was measured here.
 
     Attributes:
         input_shape: (C, H, W).
         ops: Operators of the vocabulary.
+        extrapolated: In what the space lies outside the data that an estimate was fitted to, one
+            line each.
         repeat_spearman: Of the whole networks: the statistic from every other pass against that
             from the rest, each half choosing its own agreeing passes.
         repeat_difference: Median of the relative difference of those halves.
@@ -221,47 +224,15 @@ class Validity(_Frozen):
 
     input_shape: Shape
     ops: tuple[str, ...]
-    repeat_spearman: float
-    repeat_difference: float
-    pass_spearman: float
-    pass_difference: float
-    wall_over_cpu: float
-    unstable: int
-    warnings: tuple[str, ...]
-    valid: bool
-
-
-class ProfileKey(_Frozen):
-    """All that a latency depends on; equal keys mean the profile may be reused.
-
-    Attributes:
-        device: Id of the device.
-        runtime: Name of the runtime.
-        version: Of the runtime.
-        provider: Its execution provider.
-        precision: Of weights and activations.
-        threads: Of each inference.
-        batch: Of each inference.
-        space: Id of the space.
-        generator: See `generator_hash`.
-    """
-
-    device: str
-    runtime: str
-    version: str
-    provider: str
-    precision: str
-    threads: int
-    batch: int
-    space: str
-    generator: str
-
-    @property
-    def file_name(self) -> str:
-        """Readable parts, then a hash of the whole key."""
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
-        parts = (self.device, self.space, f"{self.threads}t", self.version, digest)
-        return "-".join(slug(part) for part in parts) + ".json"
+    extrapolated: tuple[str, ...] = ()
+    repeat_spearman: float | None = None
+    repeat_difference: float | None = None
+    pass_spearman: float | None = None
+    pass_difference: float | None = None
+    wall_over_cpu: float | None = None
+    unstable: int = 0
+    warnings: tuple[str, ...] = ()
+    valid: bool = True
 
 
 class HardwareProfile(_Frozen):
@@ -275,8 +246,8 @@ class HardwareProfile(_Frozen):
         runtime: What executed the networks.
         space: Id of the space.
         generator: See `generator_hash`.
-        protocol: How a latency was taken.
-        entries: Each block of the vocabulary, in its order.
+        protocol: How a latency was taken; None for an estimate.
+        entries: Each block of the vocabulary, in its order; none if only networks were measured.
         subnets: Whole networks: those of the fit, then those held out.
         calibration: From blocks to networks, and how well that holds.
         validity: Where it holds, and what to doubt.
@@ -285,14 +256,14 @@ class HardwareProfile(_Frozen):
         created: When.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     id: str
-    kind: Literal["measured", "fewshot", "estimated"]
+    kind: Kind
     device: Device
     runtime: Runtime
     space: str
     generator: str
-    protocol: MeasureProtocol
+    protocol: MeasureProtocol | None
     entries: tuple[Entry, ...]
     subnets: tuple[Subnet, ...]
     calibration: Calibration
@@ -302,98 +273,11 @@ class HardwareProfile(_Frozen):
     created: AwareDatetime
 
     @property
+    def statistic(self) -> str:
+        """What a latency is, such as ``"cpu_min_median"``; ``"published"`` for an estimate."""
+        return self.protocol.statistic if self.protocol else "published"
+
+    @property
     def key(self) -> ProfileKey:
         """What the profile is good for."""
         return profile_key(self.device, self.runtime, space=self.space, generator=self.generator)
-
-
-def profile_key(device: Device, runtime: Runtime, *, space: str, generator: str) -> ProfileKey:
-    """Returns the key of a device, runtime and space."""
-    return ProfileKey(device=device.id, runtime=runtime.name, version=runtime.version,
-                      provider=runtime.provider, precision=runtime.precision,
-                      threads=runtime.threads, batch=runtime.batch, space=space,
-                      generator=generator)
-
-
-def generator_hash(space: GeneSpace, vocabulary: Sequence[Block]) -> str:
-    """Returns 16 hex digits that change with the space's genes, its blocks or their ONNX form."""
-    genes = [(gene.name, gene.choices) for gene in space.genes]
-    content = [BUILDER_VERSION, space.id, genes, [block.key for block in vocabulary]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def require_space(profile: HardwareProfile, *, space: str, generator: str) -> None:
-    """Checks that a profile was measured for this space as it is now.
-
-    Raises:
-        ProfileError: It is of another space, or the space's genes or blocks have changed.
-    """
-    if profile.space != space:
-        raise ProfileError(f"profile {profile.id} is of space {profile.space}, not {space}; "
-                           f"{AGAIN}")
-    if profile.generator != generator:
-        raise ProfileError(f"profile {profile.id} was measured for another version of space "
-                           f"{space} (generator {profile.generator}, now {generator}); {AGAIN}")
-
-
-def require_key(profile: HardwareProfile, key: ProfileKey, *, remedy: str) -> None:
-    """Checks that a profile is good for exactly this device, runtime and space.
-
-    Raises:
-        ProfileError: It is not; the message says in what, and ends with `remedy`.
-    """
-    there, here = profile.key.model_dump(), key.model_dump()
-    differences = [f"{name} is {there[name]} there and {here[name]} here"
-                   for name in there if there[name] != here[name]]
-    if differences:
-        raise ProfileError(f"profile {profile.id} is not for this: {'; '.join(differences)}; "
-                           f"{remedy}")
-
-
-def read_profile(path: Path, *, remedy: str = AGAIN) -> HardwareProfile:
-    """Returns the profile in a file; `remedy` ends the message of an error.
-
-    Raises:
-        ProfileError: The file is missing, damaged, or of another schema version.
-    """
-    try:
-        payload = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ProfileError(f"profile {path} cannot be read ({error.strerror}); {remedy}") from None
-    except (ValueError, RecursionError) as error:
-        raise ProfileError(f"profile {path} is damaged ({error}); {remedy}") from None
-    version = payload.get("schema_version") if isinstance(payload, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ProfileError(f"profile {path} has schema version {version}, this program reads "
-                           f"{SCHEMA_VERSION}; {remedy}")
-    try:
-        return HardwareProfile.model_validate(payload)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ProfileError(f"profile {path} is damaged ({where}: {first['msg']}); "
-                           f"{remedy}") from None
-
-
-def write_profile(profile: HardwareProfile, path: Path) -> None:
-    """Writes the profile so that at every moment the file is whole: write, fsync, rename.
-
-    Raises:
-        ProfileError: The folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, profile_bytes(profile))
-    except OSError as error:
-        raise ProfileError(f"profile {path} cannot be written ({os_error_line(error)}); free space "
-                           "or set NAS_CACHE_DIR to a folder that can be written") from None
-
-
-def profile_bytes(profile: HardwareProfile) -> bytes:
-    """Returns what the profile's file holds."""
-    return (profile.model_dump_json(indent=1) + "\n").encode()
-
-
-def slug(text: str) -> str:
-    """Returns the text as part of a file name: lower case, digits, dots and dashes."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import platformdirs
 
-from hardware_profiles.profile import (
-    AGAIN,
-    HardwareProfile,
-    ProfileKey,
-    read_profile,
-    write_profile,
-)
+from hardware_profiles.identity import AGAIN, ProfileKey
+from hardware_profiles.profile import HardwareProfile, Kind
+from hardware_profiles.profile_file import read_profile, write_profile
 from nas.core.errors import ProfileError
 
 CACHE_VARIABLE = "NAS_CACHE_DIR"
@@ -35,9 +31,9 @@ class ProfileStore:
 
     folder: Path
 
-    def path(self, key: ProfileKey) -> Path:
-        """Returns where the profile with this key lies, or would lie."""
-        return self.folder / key.file_name
+    def path(self, key: ProfileKey, kind: Kind = "measured") -> Path:
+        """Returns where the profile with this key and of this kind lies, or would lie."""
+        return self.folder / f"{key.name(kind)}.json"
 
     def find(self, key: ProfileKey) -> HardwareProfile | None:
         """Returns the profile with this key, or None if there is none yet.
@@ -64,7 +60,7 @@ class ProfileStore:
         Raises:
             ProfileError: The folder cannot be written.
         """
-        path = self.path(profile.key)
+        path = self.path(profile.key, profile.kind)
         write_profile(profile, path)
         return path
 

@@ -6,7 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from hardware_profiles.profile import AGAIN, HardwareProfile
+from hardware_profiles.features import feature_matrix
+from hardware_profiles.identity import AGAIN
+from hardware_profiles.profile import CONSTANT, HardwareProfile
 from nas.core.blocks import Block
 from nas.core.costs import Estimate, reduce_blocks
 from nas.core.errors import InputError, ProfileError
@@ -33,10 +35,11 @@ class LatencyTable:
     block_ids: Callable[[IntArray], IntArray]
 
     def __post_init__(self) -> None:
-        known = {entry.key for entry in self.profile.entries}
-        for block in self.vocabulary:
-            if block.key not in known:
-                raise ProfileError(f"profile {self.profile.id} has no block {block.key!r}; {AGAIN}")
+        try:
+            _ = self._calibrated
+        except ProfileError as error:
+            raise ProfileError(f"profile {self.profile.id} does not fit the space: {error}; "
+                               f"{AGAIN}") from None
 
     @property
     def metrics(self) -> Mapping[str, str]:
@@ -52,7 +55,8 @@ class LatencyTable:
             InputError: A metric that this model does not have.
         """
         fit = self.profile.calibration
-        value = reduce_blocks(self.block_table(metric), codes, self.block_ids) + fit.constant_ms
+        value = reduce_blocks(self.block_table(metric), codes, self.block_ids)
+        value += fit.coefficients.get(CONSTANT, 0.0)
         return Estimate(value, value * fit.lower_ratio, value * fit.upper_ratio, self.profile.kind)
 
     def block_table(self, metric: str) -> FloatArray:
@@ -68,6 +72,8 @@ class LatencyTable:
     @cached_property
     def _calibrated(self) -> FloatArray:
         fit = self.profile.calibration
-        times = {entry.key: entry.timing.latency_ms for entry in self.profile.entries}
-        block_ms = np.array([times[block.key] for block in self.vocabulary])
-        return fit.block_sum * (block_ms - fit.empty_ms) + fit.block_count
+        names = [name for name in fit.coefficients if name != CONSTANT]
+        own_ms = {entry.key: entry.timing.latency_ms - (fit.empty_ms or 0.0)
+                  for entry in self.profile.entries}
+        weights = np.array([fit.coefficients[name] for name in names])
+        return np.asarray(feature_matrix(names, self.vocabulary, own_ms) @ weights)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from scipy import stats
 
 from hardware_profiles.calibrate import INTERVAL, MIN_NETS, quality
-from hardware_profiles.profile import AGAIN, Calibration, Quality
+from hardware_profiles.identity import AGAIN
+from hardware_profiles.profile import Calibration, Quality
 from nas.core.costs import Estimate
 from nas.core.errors import ProfileError
 from nas.core.types import FloatArray

@@ -21,12 +21,12 @@ _CHUNK = 16_384  # codes scored at once: keeps the gathered columns in cache
 
 def macs(graph: BlockGraph) -> int:
     """Returns the multiply-adds of one inference at batch 1."""
-    return sum(_node_macs(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
+    return sum(node_macs(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
 
 
 def params(graph: BlockGraph) -> int:
     """Returns the number of trainable numbers."""
-    return sum(_node_params(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
+    return sum(node_params(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
 
 
 def activation_bytes(graph: BlockGraph) -> int:
@@ -131,14 +131,16 @@ def reduce_blocks(table: FloatArray, codes: IntArray, block_ids: Callable[[IntAr
     return out
 
 
-def _node_macs(node: OpSpec, source: Shape) -> int:
+def node_macs(node: OpSpec, source: Shape) -> int:
+    """Returns the multiply-adds of one operator whose first input is `source`."""
     if node.kind == "conv2d":
         per_output = node.kernel * node.kernel * source[0] // node.groups
         return per_output * node.output.elements
     return source[0] * node.output.shape[0] if node.kind == "linear" else 0
 
 
-def _node_params(node: OpSpec, source: Shape) -> int:
+def node_params(node: OpSpec, source: Shape) -> int:
+    """Returns the trainable numbers of one operator whose first input is `source`."""
     channels = node.output.shape[0]
     bias = channels if node.bias else 0
     if node.kind == "conv2d":

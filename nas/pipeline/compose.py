@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.host import HostConfig, host_key, profile_host
-from hardware_profiles.profile import HardwareProfile, require_key
+from hardware_profiles.identity import require_key
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.registry import DEVICES
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable

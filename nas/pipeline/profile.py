@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from hardware_profiles.profile import HardwareProfile, Quality, read_profile
+from hardware_profiles.features import OWN_MS
+from hardware_profiles.profile import CONSTANT, Calibration, HardwareProfile, Quality, Validity
+from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
 from nas.pipeline.compose import load_supernet, measure_host
@@ -54,12 +56,10 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("space", profile.space),
         ("measured", f"{len(profile.entries)} blocks, {len(profile.subnets)} whole networks, "
                      f"{profile.created:%Y-%m-%d %H:%M} UTC"),
-        ("model", f"{fit.block_sum:.3f} · Σ(block − empty) + {1e3 * fit.block_count:.2f} µs · "
-                  f"blocks + {1e3 * fit.constant_ms:.2f} µs"),
+        ("model", _formula(fit)),
         ("held out", f"{fit.test_count} networks: {_quality(fit.held_out)}"),
         *((f"  {name} alone", _quality(found)) for name, found in fit.baselines.items()),
-        ("repeats", f"rank {profile.validity.repeat_spearman:.3f}, median difference "
-                    f"{profile.validity.repeat_difference:.1%}"),
+        ("repeats", _repeats(profile.validity)),
         ("warnings", "; ".join(profile.validity.warnings) or "none"),
     ]
 
@@ -72,6 +72,19 @@ def _row(name: str, profile: HardwareProfile | None, problem: str | None) -> dic
             "runtime": f"{profile.runtime.name} {profile.runtime.version}",
             "threads": profile.runtime.threads, "within_10": profile.calibration.held_out.in10,
             "created": f"{profile.created:%Y-%m-%d %H:%M}"}
+
+
+def _formula(fit: Calibration) -> str:
+    names = {CONSTANT: "", OWN_MS: " · (block − empty)"}
+    return f"{fit.model}: " + " + ".join(
+        f"{value:.4g}{names.get(name, f' · {name}')}" for name, value in fit.coefficients.items())
+
+
+def _repeats(validity: Validity) -> str:
+    if validity.repeat_spearman is None or validity.repeat_difference is None:
+        return "not measured"
+    return (f"rank {validity.repeat_spearman:.3f}, median difference "
+            f"{validity.repeat_difference:.1%}")
 
 
 def _quality(quality: Quality) -> str:

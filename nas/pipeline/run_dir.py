@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardware_profiles.profile import HardwareProfile, profile_bytes, read_profile
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile_file import profile_bytes, read_profile
 from nas.core.errors import DiskError, InputError, ProfileError
 from nas.core.files import os_error_line, sweep, whole_folder, write_synced
 from nas.core.locks import locked

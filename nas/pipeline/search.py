@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from hardware_profiles.measure import measure_file
-from hardware_profiles.profile import HardwareProfile, profile_bytes
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile_file import profile_bytes
 from nas.core.errors import DiskError, EvaluationError, RunInterrupted
 from nas.core.files import os_error_line, replace_file, sha256
 from nas.core.problem import Objective
@@ -188,5 +189,5 @@ def _device(profile: HardwareProfile) -> dict[str, Any]:
     note = (f"{profile.calibration.test_count} held-out networks: {held_out.in10:.0%} within 10 %, "
             f"rank {held_out.spearman:.3f}")
     return {"id": profile.device.id, "kind": profile.kind,
-            "statistic": profile.protocol.statistic,
+            "statistic": profile.statistic,
             "note": "; ".join([note, *profile.validity.warnings])}

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from _report import write_report
 
-from hardware_profiles.profile import HardwareProfile, profile_bytes, read_profile
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile_file import profile_bytes, read_profile
 from hardware_profiles.table import LatencyTable
 from nas.core.arch import Arch
 from nas.core.pareto import hypervolume

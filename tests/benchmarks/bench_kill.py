@@ -20,7 +20,7 @@ import numpy as np
 from _kill import Command, make_images, make_supernet, snapshot
 from _report import write_report
 
-from hardware_profiles.profile import read_profile
+from hardware_profiles.profile_file import read_profile
 from nas.export.verify import verify_bundle
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.run_dir import RunDir

@@ -15,12 +15,9 @@ import numpy as np
 from _report import write_report
 
 from hardware_profiles.host import profile_host
-from hardware_profiles.profile import (
-    HardwareProfile,
-    generator_hash,
-    read_profile,
-    require_space,
-)
+from hardware_profiles.identity import generator_hash, require_space
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile_file import read_profile
 from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import build_space
 from supernets.mobilenet.presets import FMNIST

@@ -209,7 +209,7 @@ def test_profile_of_something_else(kit: Kit, capsys: pytest.CaptureFixture[str],
 def test_profile_with_other_figures(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
     path = kit.run() / "profile.json"
     payload = json.loads(path.read_text())
-    payload["calibration"]["constant_ms"] *= 2
+    payload["calibration"]["coefficients"]["constant"] *= 2
     path.write_text(json.dumps(payload))
     assert "of another search: profile is" in one_line(capsys, "search", "--resume", "run")
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from cli.main import main
-from hardware_profiles.profile import HardwareProfile, read_profile, write_profile
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile_file import read_profile, write_profile
 from hardware_profiles.store import user_store
 
 pytestmark = pytest.mark.usefixtures("profile_cache")
@@ -44,8 +45,8 @@ def test_a_profile_that_no_longer_holds_fails_with_the_remedy(
         tmp_path: Path) -> None:
     fit = stored.calibration
     payload = stored.model_dump()
-    payload["calibration"] |= {"block_sum": 9 * fit.block_sum, "block_count": 9 * fit.block_count,
-                               "constant_ms": 9 * fit.constant_ms}
+    payload["calibration"]["coefficients"] = {
+        name: 9 * value for name, value in fit.coefficients.items()}
     path = tmp_path / "slow.json"
     write_profile(HardwareProfile.model_validate(payload), path)
     assert check(tiny_folder, tmp_path, str(path)) == 1

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import (
     Calibration,
     Device,
@@ -15,7 +16,6 @@ from hardware_profiles.profile import (
     Subnet,
     Timing,
     Validity,
-    generator_hash,
 )
 from nas.core.space import GeneSpace
 from nas.core.vocabulary import Vocabulary
@@ -79,7 +79,8 @@ def make_profile(space: GeneSpace, vocabulary: Vocabulary) -> Callable[..., Hard
             "subnets": (Subnet(digest=arch.digest, split="test", timing=_timing(4.0),
                                codes=tuple(space.encode([arch])[0].tolist())),),
             "calibration": Calibration(
-                block_sum=0.9, block_count=-0.1, constant_ms=0.2, empty_ms=0.5, calib_count=40,
+                model="affine_blocks", empty_ms=0.5, calib_count=40,
+                coefficients={"own_ms": 0.9, "blocks": -0.1, "constant": 0.2},
                 test_count=60, held_out=quality, lower_ratio=0.9, upper_ratio=1.2, baselines={}),
             "validity": Validity(
                 input_shape=(1, 8, 8), ops=("conv2d",), repeat_spearman=1.0,

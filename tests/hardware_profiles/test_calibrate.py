@@ -32,7 +32,7 @@ def fit(ids: np.ndarray, ms: np.ndarray, split: int):
 def test_a_map_of_this_form_is_found_again(seed, a, b, c):
     ids = draw(np.random.default_rng(seed), 60)
     found = fit(ids, latency(ids, a, b, c), 30)
-    assert (found.block_sum, found.block_count, found.constant_ms) == pytest.approx((a, b, c))
+    assert found.coefficients == pytest.approx({"own_ms": a, "blocks": b, "constant": c})
     assert found.held_out.mape == pytest.approx(0, abs=1e-9)
     assert (found.calib_count, found.test_count) == (30, 30)
     assert (found.lower_ratio, found.upper_ratio) == pytest.approx((1, 1))

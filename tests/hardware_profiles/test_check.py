@@ -40,8 +40,9 @@ def test_a_profile_of_a_machine_twice_as_fast_does_not_hold(profile, space, voca
         entry.model_copy(update={"timing": entry.timing.model_copy(
             update={"latency_ms": entry.timing.latency_ms / 2})}) for entry in profile.entries)
     fit = profile.calibration
-    half = changed(profile, "calibration", block_count=fit.block_count / 2,
-                   constant_ms=fit.constant_ms / 2, empty_ms=fit.empty_ms / 2)
+    less = {**fit.coefficients, "blocks": fit.coefficients["blocks"] / 2,
+            "constant": fit.coefficients["constant"] / 2}
+    half = changed(profile, "calibration", coefficients=less, empty_ms=fit.empty_ms / 2)
     found = check(half.model_copy(update={"entries": entries}), space, vocabulary, nets=8)
     assert not found.verdict.ok
     assert found.verdict.quality.bias < -0.2

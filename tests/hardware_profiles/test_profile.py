@@ -3,13 +3,8 @@ import json
 
 import pytest
 
-from hardware_profiles.profile import (
-    ProfileKey,
-    generator_hash,
-    read_profile,
-    require_space,
-    write_profile,
-)
+from hardware_profiles.identity import ProfileKey, generator_hash, require_space
+from hardware_profiles.profile_file import read_profile, write_profile
 from nas.core.errors import ProfileError
 from nas.core.space import GeneSpace
 
@@ -25,8 +20,9 @@ def test_a_profile_is_read_as_it_was_written(make_profile, tmp_path):
     ("{", "is damaged"),
     ("", "is damaged"),
     ("[1, 2]", "schema version None"),
-    ('{"schema_version": 2}', "schema version 2, this program reads 1"),
-    ('{"schema_version": 1}', r"is damaged \(id: Field required\)"),
+    ('{"schema_version": 1}', "schema version 1, this program reads 2; run `nas profile run`"),
+    ('{"schema_version": 3}', "schema version 3, this program reads 2; install a newer"),
+    ('{"schema_version": 2}', r"is damaged \(id: Field required\)"),
     ("\x00\x00", "is damaged"),
     ("[" * 100_000, "is damaged"),
 ])
@@ -51,9 +47,9 @@ def test_a_wrong_field_is_named(damage, make_profile, tmp_path):
 
 def test_a_number_that_is_not_finite_is_refused(make_profile, tmp_path):
     payload = json.loads(make_profile().model_dump_json())
-    payload["calibration"]["constant_ms"] = float("inf")
+    payload["calibration"]["empty_ms"] = float("inf")
     (tmp_path / "a.json").write_text(json.dumps(payload))
-    with pytest.raises(ProfileError, match=r"calibration\.constant_ms"):
+    with pytest.raises(ProfileError, match=r"calibration\.empty_ms"):
         read_profile(tmp_path / "a.json")
 
 
@@ -87,9 +83,9 @@ def test_the_generator_hash_follows_genes_and_blocks(space, vocabulary):
 
 def test_file_names_differ_with_every_part_of_the_key(make_profile):
     key: ProfileKey = make_profile().key
-    names = {key.file_name}
+    names = {key.name("measured")}
     for name, value in key.model_dump().items():
         other = value + 1 if isinstance(value, int) else value + "x"
-        names.add(key.model_copy(update={name: other}).file_name)
+        names.add(key.model_copy(update={name: other}).name("measured"))
     assert len(names) == 1 + len(ProfileKey.model_fields)
     assert all("/" not in name for name in names)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import hardware_profiles
-from hardware_profiles.profile import read_profile
+from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import CACHE_VARIABLE, ProfileStore, user_store
 from nas.core.errors import ProfileError
 
@@ -15,7 +15,7 @@ ROOT = Path(hardware_profiles.__file__).parents[1]
 WRITER = """
 import sys
 from pathlib import Path
-from hardware_profiles.profile import read_profile
+from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import ProfileStore
 profile = read_profile(Path(sys.argv[1])).model_copy(update={"licence": sys.argv[3] * 50_000})
 for _ in range(40):

@@ -25,7 +25,7 @@ def test_the_block_table_and_the_constant_make_up_the_prediction(make_profile, s
     ids = vocabulary.block_ids(codes)[0]
     blocks = table.block_table("latency_ms")
     assert blocks.shape == (len(vocabulary.blocks),)
-    total = blocks[ids[ids >= 0]].sum() + profile.calibration.constant_ms
+    total = blocks[ids[ids >= 0]].sum() + profile.calibration.coefficients["constant"]
     assert table.predict("latency_ms", codes).value[0] == pytest.approx(total)
 
 

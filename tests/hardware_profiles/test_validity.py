@@ -25,7 +25,8 @@ def judge(vocabulary):
     def judge(nets: list[Timing], *, ratio: float = 1.0, in10: float = 1.0,
               timer: str = "thread_cpu") -> Validity:
         quality = Quality(mape=0.01, bias=0.0, in5=in10, in10=in10, spearman=0.99)
-        fit = Calibration(block_sum=1, block_count=0, constant_ms=0, empty_ms=0, calib_count=4,
+        fit = Calibration(model="affine_blocks", coefficients={"own_ms": 1.0},
+                          empty_ms=0, calib_count=4,
                           test_count=4, held_out=quality, lower_ratio=1, upper_ratio=1,
                           baselines={})
         measured = Measurement({str(i): net for i, net in enumerate(nets)}, ratio)

@@ -21,7 +21,8 @@ def stated(rng: np.random.Generator, spread: float, held_out: int = HELD_OUT) ->
     predicted = truth(rng, held_out)
     measured = predicted * (1 + spread * rng.standard_normal(held_out))
     low, high = np.quantile(measured / predicted, INTERVAL)
-    return Calibration(block_sum=1, block_count=0, constant_ms=0, empty_ms=0, calib_count=40,
+    return Calibration(model="affine_blocks", coefficients={"own_ms": 1.0},
+                       empty_ms=0, calib_count=40,
                        test_count=held_out, held_out=quality(predicted, measured),
                        lower_ratio=low, upper_ratio=high, baselines={})
 

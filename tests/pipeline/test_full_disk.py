@@ -8,7 +8,7 @@ import pytest
 from faults import full_disk
 
 from cli.main import main
-from hardware_profiles.profile import read_profile
+from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import ProfileStore
 from nas.core.errors import DiskError, ProfileError
 from nas.pipeline.search import SearchResult, resume_search

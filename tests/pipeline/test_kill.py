@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from faults import strike
 
-from hardware_profiles.profile import read_profile
+from hardware_profiles.profile_file import read_profile
 from nas.pipeline.config import make_config
 from nas.pipeline.run_dir import RunDir
 from nas.pipeline.search import SearchResult, resume_search, run_search

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hardware_profiles.profile import HardwareProfile, generator_hash, require_space
+from hardware_profiles.identity import generator_hash, require_space
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.table import LatencyTable
 from nas.core.errors import ExportError, InputError, NasError
 from nas.core.trial import Outcome

@@ -151,7 +151,7 @@ def _reproduce(facts: RunFacts) -> Html:
         ("machine", f"{device.name}, {device.cores} cores, {device.os}"),
         ("runtime", f"{runtime.name} {runtime.version}, {runtime.provider}, {runtime.precision}, "
                     f"{runtime.threads} thread(s), batch {runtime.batch}"),
-        ("latency", f"{facts.profile.protocol.statistic}, profile {facts.profile.id}, "
+        ("latency", f"{facts.profile.statistic}, profile {facts.profile.id}, "
                     f"{facts.profile.created:%Y-%m-%d %H:%M} UTC"),
         ("seed", str(facts.config.seed)),
         ("network", facts.chosen.trial.arch.digest if facts.chosen else "none yet"),

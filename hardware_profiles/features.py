@@ -1,0 +1,97 @@
+"""What a block adds to a network's latency, as numbers that sum over the blocks of a network.
+
+A feature is ``"own_ms"`` (the block's measured time without the cost of a run), ``"blocks"`` (1
+each), or ``"kernels:KIND"``, ``"macs:KIND"`` and ``"elems:KIND"``: how many kernels of a kind a
+runtime starts for the block, their multiply-adds, and the numbers they read and write (input,
+weights, output). Kinds are those of `kernel_kind`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nas.core.blocks import Block, BlockGraph, OpSpec, Shape
+from nas.core.costs import node_macs, node_params
+from nas.core.errors import ProfileError
+from nas.core.types import FloatArray
+
+OWN_MS, BLOCKS = "own_ms", "blocks"
+
+# Operators that runtimes fold into the kernel in front of them, or that move no data.
+FOLDED = frozenset({"batch_norm", "relu", "flatten"})
+
+_KINDS = {"linear": "linear", "global_avg_pool": "pool", "hard_swish": "act", "silu": "act",
+          "sigmoid": "act", "mul": "mul", "add": "add"}
+
+
+def kernel_kind(node: OpSpec, source: Shape) -> str | None:
+    """Returns what kind of kernel runs an operator whose first input is `source`.
+
+    ``conv`` (dense, k > 1), ``pw`` (dense, 1×1), ``dw`` (depthwise), ``group``, ``linear``,
+    ``pool``, ``act`` (an activation with a kernel of its own), ``mul``, ``add``; None for what is
+    `FOLDED`.
+
+    Raises:
+        ProfileError: An operator that no kind is known for.
+    """
+    if node.kind == "conv2d":
+        if node.groups == 1:
+            return "pw" if node.kernel == 1 else "conv"
+        return "dw" if node.groups == source[0] == node.output.shape[0] else "group"
+    if node.kind in FOLDED:
+        return None
+    if node.kind not in _KINDS:
+        raise ProfileError(f"operator {node.kind!r} has no kernel kind; add it to "
+                           "hardware_profiles.features")
+    return _KINDS[node.kind]
+
+
+def graph_features(graph: BlockGraph) -> dict[str, float]:
+    """Returns every ``kernels:``, ``macs:`` and ``elems:`` feature of a graph that is not 0."""
+    found: dict[str, float] = {}
+    for node in graph.nodes:
+        source = graph.shape_of(node.inputs[0])
+        kind = kernel_kind(node, source)
+        if kind is None:
+            continue
+        moved = (sum(int(np.prod(graph.shape_of(name))) for name in node.inputs)
+                 + node.output.elements + node_params(node, source))
+        for name, value in (("kernels", 1), ("macs", node_macs(node, source)), ("elems", moved)):
+            key = f"{name}:{kind}"
+            found[key] = found.get(key, 0.0) + value
+    return {key: value for key, value in found.items() if value}
+
+
+def feature_matrix(names: Sequence[str], vocabulary: Sequence[Block],
+                   own_ms: Mapping[str, float] | None = None) -> FloatArray:
+    """Returns the features of each block, (blocks, names).
+
+    Args:
+        names: Of features.
+        vocabulary: The blocks.
+        own_ms: Block key → ms, for ``"own_ms"``.
+
+    Raises:
+        ProfileError: A block has no measured time, or there is no feature of that name.
+    """
+    for name in names:
+        if name not in (OWN_MS, BLOCKS) and name.partition(":")[0] not in (
+                "kernels", "macs", "elems"):
+            raise ProfileError(f"no feature is called {name!r}")
+    matrix = np.zeros((len(vocabulary), len(names)))
+    for row, block in enumerate(vocabulary):
+        counted = graph_features(block.graph)
+        for column, name in enumerate(names):
+            if name == BLOCKS:
+                matrix[row, column] = 1.0
+            elif name == OWN_MS:
+                matrix[row, column] = _own(block, own_ms or {})
+            else:
+                matrix[row, column] = counted.get(name, 0.0)
+    return matrix
+
+
+def _own(block: Block, own_ms: Mapping[str, float]) -> float:
+    if block.key not in own_ms:
+        raise ProfileError(f"block {block.key!r} has not been measured")
+    return own_ms[block.key]
