@@ -24,6 +24,8 @@ def search(
     searcher: Annotated[str, typer.Option(help="See `nas list searchers`.")] = "evolution",
     budget: Annotated[int, typer.Option(help="Full validations.")] = 64,
     executor: Annotated[str, typer.Option(help="How trials run.")] = "serial",
+    require_measured: Annotated[bool, typer.Option(
+        "--require-measured", help="Refuse a device of which there is only an estimate.")] = False,
     threads: Threads = 1,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     storage: Annotated[str | None, typer.Option(
@@ -37,7 +39,7 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, searcher,
-         budget, executor, threads, seed, storage, out)  # read from the context: see _given
+         budget, require_measured, executor, threads, seed, storage, out)  # read from the context: see _given
     from cli.render import print_json, progress
     from nas.core.errors import InputError
     from nas.pipeline.config import make_config, read_config
@@ -83,14 +85,17 @@ def _show(payload: Mapping[str, Any]) -> None:
              *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
             for point in payload["pareto"]]
     counts, device = payload["counts"], payload["device"]
+    mark = "" if device["kind"] == "measured" else f" ({device['kind']})"
     exits = sum(counts["early_exits"].values())
     table(["network", *columns.values(), "depth×width"], rows,
           title=f"Pareto front of {payload['supernet']} ({payload['space_size']:,} networks) on "
-                f"{device['id']}")
+                f"{device['id']}{mark}")
     print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
           f"{exits} left early; {payload['wall_s']:.0f} s")
     print(f"latency: {device['kind']}, {device['note']}")
-    print(f"best *: test error {best['test']['error']:.2f} %, measured "
-          f"{best['measured_latency_ms']:.4f} ms; ONNX equals torch to "
+    measured = best["measured_latency_ms"]
+    latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None
+               else f"measured {measured:.4f} ms")
+    print(f"best *: test error {best['test']['error']:.2f} %, {latency}; ONNX equals torch to "
           f"{best['onnx_max_abs_diff']:.1e}")
     print(f"bundle: {payload['run_dir']}/best\nreport: {payload['run_dir']}/report.html")

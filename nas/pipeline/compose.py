@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.host import HostConfig, host_key, profile_host
-from hardware_profiles.identity import require_key
+from hardware_profiles.identity import generator_hash, require_key, require_space
 from hardware_profiles.profile import HardwareProfile
-from hardware_profiles.registry import DEVICES
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
 from nas.core.costs import ClosedFormCosts
@@ -21,6 +20,7 @@ from nas.evaluation.inherited import InheritedEvaluator
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import METRICS, SearchConfig
 from nas.pipeline.device import torch_device
+from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher
 from nas.search.registry import SEARCHERS
 from supernets.folder import CARD, load_folder
@@ -56,7 +56,11 @@ def compose(config: SearchConfig, *, watch: Watcher,
     executor_type = EXECUTORS.get(config.executor).resolve()
     supernet = load_supernet(config.supernet)
     if profile is None:
-        profile = device_profile(config.device, supernet, threads=config.threads, watch=watch)
+        profile = device_profile(config.device, supernet, threads=config.threads,
+                                 require_measured=config.require_measured, watch=watch)
+    elif config.device != HOST:
+        require_space(profile, space=supernet.space.id,
+                      generator=generator_hash(supernet.space, supernet.vocabulary))
     else:
         require_key(profile, host_key(supernet.space, supernet.vocabulary, threads=config.threads),
                     remedy="resume where the search was started, or start a new one")
@@ -95,14 +99,15 @@ def load_supernet(name: str) -> Supernet:
     return supernet
 
 
-def device_profile(name: str, supernet: Supernet, *, threads: int,
-                   watch: Watcher) -> HardwareProfile:
-    """Returns the stored profile of a device and space, or measures this machine.
+def device_profile(name: str, supernet: Supernet, *, threads: int, watch: Watcher,
+                   require_measured: bool = False) -> HardwareProfile:
+    """Returns the best profile of a device for a supernet's space; measures this machine if none.
 
     Raises:
-        InputError: An unknown device.
+        InputError: An unknown device; see `nas.pipeline.devices.foreign_profile`.
     """
-    DEVICES.get(name)
+    if name != HOST:
+        return foreign_profile(name, supernet, threads=threads, require_measured=require_measured)
     found = user_store().find(host_key(supernet.space, supernet.vocabulary, threads=threads))
     return found or measure_host(supernet, threads=threads, watch=watch)
 

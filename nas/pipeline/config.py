@@ -33,6 +33,7 @@ class SearchConfig(BaseModel):
         max_memory: Largest live set of activations, in bytes at batch 1.
         searcher: A registered name or ``module:attribute``.
         budget: Full validations.
+        require_measured: Whether an estimate of the device's latencies will not do.
         executor: A registered name or ``module:attribute``.
         threads: ONNX Runtime threads at which latency is measured.
         seed: Of everything random.
@@ -51,6 +52,7 @@ class SearchConfig(BaseModel):
     max_memory: int | None = Field(default=None, gt=0)
     searcher: str = "evolution"
     budget: int = Field(default=64, ge=1)
+    require_measured: bool = False
     executor: str = "serial"
     threads: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -86,7 +88,8 @@ class SearchConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Returns what a ledger must agree on to belong to this search."""
-        return self.model_dump(mode="json", exclude={"out", "storage"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude_none=True,
+                               exclude={"out", "storage", "require_measured"})
 
 
 def make_config(values: dict[str, Any]) -> SearchConfig:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardware_profiles.profile import HardwareProfile
 from nas.core.costs import UNITS
 from nas.core.errors import InputError
 from nas.core.protocols import Supernet
@@ -13,6 +14,7 @@ from nas.export.manifest import MANIFEST, read_manifest
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.latency_note import latency_note
 from nas.pipeline.run_dir import RunDir
 from nas.search.ledger import read_ledger
 
@@ -40,14 +42,15 @@ def export_subnet(run_dir: Path, *, digest: str, out: Path | None = None,
         InputError: No such run or network, or the output folder exists.
         ExportError: The exported network does not pass its checks.
     """
-    run, config, _ = RunDir.open(run_dir)
+    run, config, profile = RunDir.open(run_dir)
     supernet = load_supernet(config.supernet)
     storage, study_name = run.ledger(config)
     ledger = read_ledger(storage, space=supernet.space, objectives=config.objective_values(),
                          study_name=study_name)
     for outcome in ledger.outcomes():
         if outcome.trial.arch.digest == digest and outcome.ok:
-            return export_network(supernet, outcome, out or run_dir / digest, config, watch=watch)
+            return export_network(supernet, outcome, out or run_dir / digest, config, profile,
+                                  watch=watch)
     raise InputError(f"{run_dir} has no validated network {digest!r}; see the digests in "
                      f"{run.pareto}")
 
@@ -73,8 +76,8 @@ def finished_bundle(folder: Path, digest: str) -> Bundle | None:
     return Bundle(folder, test, manifest.parity.max_abs_diff)
 
 
-def export_network(supernet: Supernet, outcome: Outcome, folder: Path, config: SearchConfig, *,
-                   watch: Watcher) -> Bundle:
+def export_network(supernet: Supernet, outcome: Outcome, folder: Path, config: SearchConfig,
+                   profile: HardwareProfile, *, watch: Watcher) -> Bundle:
     """Recalibrates a network, tests it on the split that no search saw, and writes its bundle."""
     arch, task = outcome.trial.arch, supernet.task
     watch(Event("export", 0, 2, "testing"))
@@ -86,6 +89,7 @@ def export_network(supernet: Supernet, outcome: Outcome, folder: Path, config: S
         folder, arch=arch, module=module, task=task, metrics=metrics,
         costs={name: int(outcome.metrics[name]) for name in UNITS},
         provenance={"supernet": config.supernet, "device": config.device,
-                    "seed": str(config.seed)})
+                    "latency": f"{profile.kind}, {latency_note(profile)}",
+                    "latency_profile": profile.id, "seed": str(config.seed)})
     watch(Event("export", 2, 2))
     return Bundle(folder, test, manifest.parity.max_abs_diff)

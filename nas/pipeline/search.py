@@ -23,9 +23,11 @@ from nas.core.trial import Outcome
 from nas.pipeline.compose import Parts, compose
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.device import one_thread
+from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.front import pareto_front
+from nas.pipeline.latency_note import latency_note, place
 from nas.pipeline.picture import draw_front
 from nas.pipeline.report import write_report
 from nas.pipeline.run_dir import RunDir
@@ -114,11 +116,11 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     front = validated_front(parts.problem.objectives, outcomes)
     best = front[0]
     bundle = (finished_bundle(run.best, best.trial.arch.digest)
-              or export_network(parts.supernet, best, run.best, config, watch=watch))
+              or export_network(parts.supernet, best, run.best, config, parts.profile, watch=watch))
     payload = _payload(run, config, parts, outcomes, front, best, bundle)
     payload["wall_s"] = round(time.monotonic() - started, 2)
     draw_front([o for o in outcomes if o.ok], front, best, parts.problem.objectives, run.picture,
-               title=f"{config.supernet} on {payload['device']['id']}")
+               title=f"{config.supernet} on {place(parts.profile)}")
     replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)
@@ -160,7 +162,9 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
              front: Sequence[Outcome], best: Outcome, bundle: Bundle) -> dict[str, Any]:
     counts = dict(parts.searcher.counts)
     sampled = counts.pop("sampled")
-    measured = measure_file(bundle.folder / "model.onnx", threads=config.threads)
+    # Only this machine can be asked what the exported file really takes.
+    measured_ms = (measure_file(bundle.folder / "model.onnx", threads=config.threads).latency_ms
+                   if config.device == HOST else None)
     return {
         "run_dir": str(run.path),
         "supernet": config.supernet,
@@ -173,7 +177,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
                    "failed": sum(not outcome.ok for outcome in outcomes)},
         "pareto": [_point(outcome) for outcome in front],
         "best": {**_point(best), "test": dict(bundle.test),
-                 "measured_latency_ms": measured.latency_ms, "onnx": "best/model.onnx",
+                 "measured_latency_ms": measured_ms, "onnx": "best/model.onnx",
                  "onnx_max_abs_diff": bundle.max_abs_diff},
         "versions": {name: version(name) for name in VERSIONS},
     }
@@ -185,9 +189,5 @@ def _point(outcome: Outcome) -> dict[str, Any]:
 
 
 def _device(profile: HardwareProfile) -> dict[str, Any]:
-    held_out = profile.calibration.held_out
-    note = (f"{profile.calibration.test_count} held-out networks: {held_out.in10:.0%} within 10 %, "
-            f"rank {held_out.spearman:.3f}")
-    return {"id": profile.device.id, "kind": profile.kind,
-            "statistic": profile.statistic,
-            "note": "; ".join([note, *profile.validity.warnings])}
+    return {"id": profile.device.id, "kind": profile.kind, "statistic": profile.statistic,
+            "note": latency_note(profile)}

@@ -1,0 +1,73 @@
+"""Latencies of devices that are not this machine: imported profiles first, then estimates."""
+
+from collections.abc import Sequence
+
+from hardware_profiles.estimate import DeviceEstimate, estimated_profile, find_estimate
+from hardware_profiles.identity import generator_hash
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.store import user_store
+from nas.core.errors import InputError, ProfileError, UnknownNameError
+from nas.core.protocols import Supernet
+
+HOST = "host"  # this machine
+ORDER = ("measured", "fewshot", "estimated")  # best first
+
+
+def foreign_profile(name: str, supernet: Supernet, *, threads: int = 1,
+                    require_measured: bool = False) -> HardwareProfile:
+    """Returns the best profile of a device for a supernet's space; the newest of equal ones.
+
+    Args:
+        name: The name that the device was exported and imported under, or that of an estimate.
+        supernet: Whose space it must be of.
+        threads: Of each inference; estimates know none but their own.
+        require_measured: Whether an estimate will not do.
+
+    Raises:
+        InputError: Nothing is known of that device, or only of other spaces or threads, or only
+            an estimate where a measurement is required. The message has the remedy.
+    """
+    estimate = _estimate(name)
+    stored = _stored({name, estimate.id} if estimate else {name})
+    generator = generator_hash(supernet.space, supernet.vocabulary)
+    fitting = [profile for profile in stored if profile.generator == generator]
+    usable = [profile for profile in fitting if profile.runtime.threads == threads]
+    if usable:
+        return min(usable, key=lambda profile: (ORDER.index(profile.kind),
+                                                -profile.created.timestamp()))
+    if fitting:
+        known = ", ".join(sorted({f"--threads {profile.runtime.threads}" for profile in fitting}))
+        raise InputError(f"device {name!r} has been measured with {known}, not with {threads}; "
+                         "give that, or measure it again")
+    if estimate is None:
+        raise _unknown(name, stored, supernet)
+    if require_measured:
+        raise ProfileError(f"--require-measured: of device {name!r} there is only an estimate "
+                           f"({estimate.id}, fitted to published measurements); {_remedy(name)}")
+    return estimated_profile(estimate, supernet.space, supernet.vocabulary)
+
+
+def _estimate(name: str) -> DeviceEstimate | None:
+    try:
+        return find_estimate(name)
+    except UnknownNameError:
+        return None
+
+
+def _stored(names: set[str]) -> list[HardwareProfile]:
+    return [item.profile for item in user_store().list()
+            if item.profile is not None and item.profile.device.id in names]
+
+
+def _unknown(name: str, stored: Sequence[HardwareProfile], supernet: Supernet) -> InputError:
+    if not stored:
+        return InputError(f"nothing is known of device {name!r}; see `nas list devices`, or "
+                          f"{_remedy(name)}")
+    spaces = ", ".join(sorted({profile.space for profile in stored}))
+    return InputError(f"device {name!r} has been measured for {spaces}, not for "
+                      f"{supernet.space.id} as it is now; {_remedy(name)}")
+
+
+def _remedy(name: str) -> str:
+    return (f"measure it: `nas profile export --device {name} -o bundle.zip`, run the agent in it "
+            "on the device, `nas profile import result.json`")
