@@ -27,8 +27,11 @@ from nas.core.space import GeneSpace
 
 def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
              measured: Measurement, *, device: Device, runtime: Runtime,
-             protocol: MeasureProtocol, seed: int) -> HardwareProfile:
+             protocol: MeasureProtocol, seed: int,
+             remarks: Sequence[str] = ()) -> HardwareProfile:
     """Calibrates and returns the profile of what a plan's measurement gave.
+
+    `remarks` are what else a reader should know, one line each.
 
     Raises:
         ProfileError: A fit that makes no sense.
@@ -53,7 +56,8 @@ def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
             for row, (arch, code, timing) in enumerate(
                 zip(space.decode(plan.codes), plan.codes.tolist(), nets, strict=True))),
         calibration=calibration, provenance=provenance(seed), licence="CC0-1.0",
-        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration),
+        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration,
+                        remarks=remarks),
         created=datetime.now(UTC))
 
 

@@ -187,6 +187,8 @@ class Calibration(_Frozen):
         upper_ratio: The 95 % quantile.
         baselines: Held-out quality of ``block_sum`` (nothing fitted) and ``macs`` (one factor
             fitted on the same networks), to see what the calibration gains.
+        cross_validation: Quality of each model that was a candidate, on the networks fitted on,
+            by cross-validation; what chose `model`.
     """
 
     model: str
@@ -200,6 +202,7 @@ class Calibration(_Frozen):
     lower_ratio: float
     upper_ratio: float
     baselines: dict[str, Quality] = {}
+    cross_validation: dict[str, Quality] = {}
 
 
 class Validity(_Frozen):
@@ -217,6 +220,10 @@ class Validity(_Frozen):
             the protocol's first passes. It shows how restless the machine was.
         pass_difference: Median relative difference of single passes, median over the pairs.
         wall_over_cpu: Above 1.1 other processes took the core away.
+        drift: Median over the models of the later passes' time by that of the earlier ones;
+            above 1 the processor became slower meanwhile.
+        clock_drift: The same of the processor's clock, where the system tells; below 1 it
+            became slower.
         unstable: Entries and networks whose passes never agreed.
         warnings: What a reader should know, one line each.
         valid: False if the measurement did not repeat.
@@ -230,6 +237,8 @@ class Validity(_Frozen):
     pass_spearman: float | None = None
     pass_difference: float | None = None
     wall_over_cpu: float | None = None
+    drift: float | None = None
+    clock_drift: float | None = None
     unstable: int = 0
     warnings: tuple[str, ...] = ()
     valid: bool = True
