@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from hardware_profiles.calibrate import calibrate
+from hardware_profiles.features import block_features
 from hardware_profiles.identity import generator_hash, profile_key
 from hardware_profiles.measure import Measurement
 from hardware_profiles.plan import EMPTY, MeasurePlan, network_key
@@ -43,7 +44,7 @@ def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
         block_ms=np.array([timings[block.key].latency_ms for block in vocabulary]),
         block_macs=np.array([macs(block.graph) for block in vocabulary], dtype=np.float64),
         empty_ms=timings[EMPTY].latency_ms, calib=(plan.ids[:fitted], net_ms[:fitted]),
-        test=(plan.ids[fitted:], net_ms[fitted:]))
+        test=(plan.ids[fitted:], net_ms[fitted:]), features=block_features(vocabulary))
     generator = generator_hash(space, vocabulary)
     key = profile_key(device, runtime, space=space.id, generator=generator)
     return HardwareProfile(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
+from hardware_profiles.calibrate import block_sums, quality
+from hardware_profiles.candidates import relative_least_squares
 from hardware_profiles.host import host_key, measure_graphs
 from hardware_profiles.identity import AGAIN, generator_hash, require_space
 from hardware_profiles.measure import Progress, this_runtime
@@ -112,7 +113,10 @@ def require_this_machine(profile: HardwareProfile, space: GeneSpace,
         if of_profile != of_host:
             raise ProfileError(f"profile {profile.id} was measured with {profile.runtime.name} "
                                f"{name} {of_profile}, here it is {of_host}; {AGAIN}")
-    require_provider(of.provider)
+    try:
+        require_provider(of.provider)
+    except ProfileError as error:
+        raise ProfileError(f"profile {profile.id}: {error}, or {AGAIN}") from None
     if profile.runtime.threads > profile.device.cores:
         raise ProfileError(f"profile {profile.id} is of {profile.runtime.threads} threads, this "
                            f"machine has {profile.device.cores} cores; {AGAIN} with --threads")

@@ -5,7 +5,7 @@ Times are in ms. This module imports no runtime, so listing profiles is quick.
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from hardware_profiles.identity import ProfileKey, profile_key
 from nas.core.blocks import Shape
@@ -171,13 +171,35 @@ class Quality(_Frozen):
     spearman: float
 
 
+class Steps(_Frozen):
+    """A function of one number that is constant between thresholds.
+
+    Attributes:
+        thresholds: Ascending; a number equal to one is below it.
+        values: One more than thresholds.
+    """
+
+    thresholds: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _shape(self) -> "Steps":
+        if len(self.values) != len(self.thresholds) + 1 or (
+                list(self.thresholds) != sorted(self.thresholds)):
+            raise ValueError("steps need ascending thresholds and one value more than these")
+        return self
+
+
 class Calibration(_Frozen):
     """latency_ms = Σ over features of coefficient · feature, summed over a network's blocks.
+
+    Some models multiply that by exp(Σ over features of steps(feature)).
 
     Attributes:
         model: Name of the form; see `hardware_profiles.calibrate`.
         coefficients: By feature (see `hardware_profiles.features`), in ms a unit;
             ``"constant"`` counts once a network.
+        steps: By feature; none for a model that is a sum over blocks.
         empty_ms: The measured empty graph, taken off each block's own time; None without blocks.
         calib_count: Networks fitted on.
         test_count: Networks that `held_out` is over.
@@ -193,6 +215,7 @@ class Calibration(_Frozen):
 
     model: str
     coefficients: dict[str, float]
+    steps: dict[str, Steps] = {}
     empty_ms: float | None = None
     calib_count: int
     test_count: int

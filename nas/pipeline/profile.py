@@ -23,7 +23,6 @@ from nas.pipeline.compose import measure_host
 from nas.pipeline.design import load_design
 from nas.pipeline.events import Watcher, silent
 
-
 _DEFAULTS = {"threads": 1, "precision": "fp32", "batch": 1, "provider": "cpu"}
 
 
