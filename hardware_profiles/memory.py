@@ -26,6 +26,11 @@ class MemoryProbe:
         self._child, self._threads = child, runtime.threads
         self._empty_bytes = self._ask(empty)
 
+    @property
+    def process_id(self) -> int:
+        """The warm process."""
+        return self._child.pid
+
     def peak_bytes(self, model: bytes) -> int | None:
         """Returns the largest resident memory that loading and running a model takes.
 
