@@ -1,7 +1,6 @@
 """What Linux says of the processor while it works: its clock and its temperature."""
 
-import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 _CPUS, _ZONES = Path("/sys/devices/system/cpu"), Path("/sys/class/thermal")
@@ -20,15 +19,17 @@ def temperature_c(root: Path = _ZONES) -> float | None:
     return _largest(root.glob("thermal_zone*/temp"))
 
 
-def drift(values: list[float]) -> float | None:
-    """Returns the median of the later half of some values by that of the earlier half.
+def drift(values: Sequence[float], best: Callable[[Sequence[float]], float]) -> float | None:
+    """Returns the best of the later half of some values by the best of the earlier half.
 
-    None for fewer than two; with an odd number the middle one belongs to neither half.
+    The best, because what comes and goes, such as a neighbour, only ever makes a value worse.
+
+    Args:
+        values: In order; with an odd number the middle one belongs to neither half.
+        best: Such as `min` for times. None is returned for fewer than two values.
     """
     half = len(values) // 2
-    if half == 0:
-        return None
-    return statistics.median(values[-half:]) / statistics.median(values[:half])
+    return None if half == 0 else best(values[-half:]) / best(values[:half])
 
 
 def _largest(files: Iterable[Path]) -> float | None:

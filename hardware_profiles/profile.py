@@ -243,8 +243,8 @@ class Validity(_Frozen):
             the protocol's first passes. It shows how restless the machine was.
         pass_difference: Median relative difference of single passes, median over the pairs.
         wall_over_cpu: Above 1.1 other processes took the core away.
-        drift: Median over the models of the later passes' time by that of the earlier ones;
-            above 1 the processor became slower meanwhile.
+        drift: Median over the models of the best of the later passes by the best of the earlier
+            ones; above 1 the processor became slower meanwhile.
         clock_drift: The same of the processor's clock, where the system tells; below 1 it
             became slower.
         unstable: Entries and networks whose passes never agreed.

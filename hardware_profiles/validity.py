@@ -36,9 +36,10 @@ def assess(vocabulary: Sequence[Block], nets: Sequence[Timing], measured: Measur
     single = np.array([_repeat(a, b) for a, b in itertools.combinations(passes, 2)])
     valid = spearman >= REPEAT_SPEARMAN and difference <= REPEAT_DIFFERENCE
     unstable = sum(not timing.stable for timing in measured.timings.values())
-    drifts = [drift(list(timing.pass_ms[:protocol.passes])) for timing in measured.timings.values()]
+    drifts = [drift(timing.pass_ms[:protocol.passes], min)
+              for timing in measured.timings.values()]
     model_drift = float(np.median([one for one in drifts if one is not None]))
-    clock_drift = drift(list(measured.clock_mhz))
+    clock_drift = drift(measured.clock_mhz, max)
     warnings = [*disturbances(wall_over_cpu=measured.wall_over_cpu, drift=model_drift,
                               clock_drift=clock_drift)]
     if not valid:

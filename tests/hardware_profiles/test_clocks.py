@@ -21,7 +21,8 @@ def test_a_system_that_does_not_tell(tmp_path):
     assert temperature_c(tmp_path) is None
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ([1.0, 1.0, 1.2, 1.2], 1.2), ([2.0, 9.0, 1.0], 0.5), ([1.0], None), ([], None)])
-def test_drift_compares_the_halves(values, expected):
-    assert drift(values) == (expected if expected is None else pytest.approx(expected))
+@pytest.mark.parametrize(("values", "best", "expected"), [
+    ([1.0, 5.0, 1.2, 1.3], min, 1.2), ([2.0, 9.0, 1.0], min, 0.5), ([4.0, 3.0, 2.0, 1.0], max, 0.5),
+    ([1.0], min, None), ([], max, None)])
+def test_drift_compares_the_best_of_the_halves(values, best, expected):
+    assert drift(values, best) == (expected if expected is None else pytest.approx(expected))
