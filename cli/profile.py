@@ -12,13 +12,32 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
 
 
 @app.command("run")
-def run(supernet: Supernet = "mobilenet-fmnist", threads: Threads = 1, json: Json = False) -> None:
-    """Measure this machine for a supernet's space, anew, and store the profile."""
+def run(
+    supernet: Supernet = "mobilenet-fmnist",
+    threads: Threads = 1,
+    precision: Annotated[str, typer.Option(
+        help="Of weights and activations: fp32, fp16 or int8 (static quantisation).")] = "fp32",
+    batch: Annotated[int, typer.Option(help="Images of each inference.")] = 1,
+    resolution: Annotated[int | None, typer.Option(
+        help="Side of the input images in pixels; the supernet's own if absent.")] = None,
+    provider: Annotated[str, typer.Option(
+        help="ONNX Runtime's execution provider, such as cpu, cuda or tensorrt.")] = "cpu",
+    allow_contended: Annotated[bool, typer.Option(
+        "--allow-contended",
+        help="Keep a measurement that was disturbed; the profile says so.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure this machine for a supernet's space, anew, and store the profile.
+
+    A run that was stopped goes on where it was.
+    """
     from cli.render import print_json, progress
     from nas.pipeline.profile import run_profile
 
     with progress() as watch:
-        profile = run_profile(supernet, threads=threads, watch=watch)
+        profile = run_profile(
+            supernet, threads=threads, precision=precision, batch=batch, resolution=resolution,
+            provider=provider, allow_contended=allow_contended, watch=watch)
     if json:
         print_json(profile.model_dump(mode="json"))
     else:

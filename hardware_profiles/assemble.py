@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from hardware_profiles.calibrate import calibrate
+from hardware_profiles.features import block_features
 from hardware_profiles.identity import generator_hash, profile_key
 from hardware_profiles.measure import Measurement
 from hardware_profiles.plan import EMPTY, MeasurePlan, network_key
@@ -27,8 +28,11 @@ from nas.core.space import GeneSpace
 
 def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
              measured: Measurement, *, device: Device, runtime: Runtime,
-             protocol: MeasureProtocol, seed: int) -> HardwareProfile:
+             protocol: MeasureProtocol, seed: int,
+             remarks: Sequence[str] = ()) -> HardwareProfile:
     """Calibrates and returns the profile of what a plan's measurement gave.
+
+    `remarks` are what else a reader should know, one line each.
 
     Raises:
         ProfileError: A fit that makes no sense.
@@ -40,7 +44,7 @@ def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
         block_ms=np.array([timings[block.key].latency_ms for block in vocabulary]),
         block_macs=np.array([macs(block.graph) for block in vocabulary], dtype=np.float64),
         empty_ms=timings[EMPTY].latency_ms, calib=(plan.ids[:fitted], net_ms[:fitted]),
-        test=(plan.ids[fitted:], net_ms[fitted:]))
+        test=(plan.ids[fitted:], net_ms[fitted:]), features=block_features(vocabulary))
     generator = generator_hash(space, vocabulary)
     key = profile_key(device, runtime, space=space.id, generator=generator)
     return HardwareProfile(
@@ -53,7 +57,8 @@ def assemble(space: GeneSpace, vocabulary: Sequence[Block], plan: MeasurePlan,
             for row, (arch, code, timing) in enumerate(
                 zip(space.decode(plan.codes), plan.codes.tolist(), nets, strict=True))),
         calibration=calibration, provenance=provenance(seed), licence="CC0-1.0",
-        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration),
+        validity=assess(vocabulary, nets, measured, protocol=protocol, calibration=calibration,
+                        remarks=remarks),
         created=datetime.now(UTC))
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
+from hardware_profiles.calibrate import block_sums, quality
+from hardware_profiles.candidates import relative_least_squares
 from hardware_profiles.host import host_key, measure_graphs
 from hardware_profiles.identity import AGAIN, generator_hash, require_space
 from hardware_profiles.measure import Progress, this_runtime
 from hardware_profiles.profile import HardwareProfile, Quality
+from hardware_profiles.session import require_provider
 from hardware_profiles.table import METRIC, LatencyTable
 from hardware_profiles.verdict import Verdict, judge, require_enough
 from nas.core.blocks import Block, chain
@@ -77,7 +79,9 @@ def check_profile(profile: HardwareProfile, space: GeneSpace, vocabulary: Sequen
     codes = fresh_networks(profile, space, nets, seed=seed)
     graphs = {str(row): chain([vocabulary[i] for i in slots if i >= 0])
               for row, slots in enumerate(block_ids(codes))}
-    runtime = this_runtime(threads=profile.runtime.threads, batch=profile.runtime.batch)
+    of = profile.runtime
+    runtime = this_runtime(threads=of.threads, batch=of.batch, precision=of.precision,
+                           provider=of.provider)
     found = measure_graphs(graphs, runtime=runtime, protocol=profile.protocol, seed=seed,
                            progress=progress)
     measured_ms = np.array([found.timings[key].latency_ms for key in graphs])
@@ -95,11 +99,12 @@ def require_this_machine(profile: HardwareProfile, space: GeneSpace,
     """Checks that this machine can measure what the profile states.
 
     Raises:
-        ProfileError: It is of another device, runtime or version, or wants more threads than
-            there are cores.
+        ProfileError: It is of another device, runtime or version, of a provider that is not
+            installed, or wants more threads than there are cores.
     """
-    here = host_key(space, vocabulary, threads=profile.runtime.threads,
-                    batch=profile.runtime.batch)
+    of = profile.runtime
+    here = host_key(space, vocabulary, threads=of.threads, batch=of.batch,
+                    precision=of.precision, provider=of.provider)
     if profile.device.id != here.device:
         raise ProfileError(f"profile {profile.id} is of device {profile.device.id}, this machine "
                            f"is {here.device}; check it on that device, or {AGAIN}")
@@ -108,6 +113,10 @@ def require_this_machine(profile: HardwareProfile, space: GeneSpace,
         if of_profile != of_host:
             raise ProfileError(f"profile {profile.id} was measured with {profile.runtime.name} "
                                f"{name} {of_profile}, here it is {of_host}; {AGAIN}")
+    try:
+        require_provider(of.provider)
+    except ProfileError as error:
+        raise ProfileError(f"profile {profile.id}: {error}, or {AGAIN}") from None
     if profile.runtime.threads > profile.device.cores:
         raise ProfileError(f"profile {profile.id} is of {profile.runtime.threads} threads, this "
                            f"machine has {profile.device.cores} cores; {AGAIN} with --threads")

@@ -62,6 +62,13 @@ def graph_features(graph: BlockGraph) -> dict[str, float]:
     return {key: value for key, value in found.items() if value}
 
 
+def block_features(vocabulary: Sequence[Block]) -> dict[str, FloatArray]:
+    """Returns each ``kernels:``, ``macs:`` and ``elems:`` feature that a block has, (blocks,)."""
+    counted = [graph_features(block.graph) for block in vocabulary]
+    return {name: np.array([one.get(name, 0.0) for one in counted])
+            for name in sorted({name for one in counted for name in one})}
+
+
 def feature_matrix(names: Sequence[str], vocabulary: Sequence[Block],
                    own_ms: Mapping[str, float] | None = None) -> FloatArray:
     """Returns the features of each block, (blocks, names).

@@ -13,28 +13,40 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from hardware_profiles.profile import MeasureProtocol, Runtime, Timing
-from hardware_profiles.session import Model, PassTimes, TimedSession
+from hardware_profiles.journal import Journal
+from hardware_profiles.memory import resident_bytes
+from hardware_profiles.profile import MeasureProtocol, Precision, Runtime, Timing
+from hardware_profiles.session import CPU, Model, PassTimes, TimedSession
 from nas.core.errors import ProfileError
 from nas.core.types import FloatArray, IntArray
 
 Progress = Callable[[int, int], None]  # (measurements done, measurements planned so far)
 
 CONTENDED = 1.1  # wall / CPU above this: other processes took the core away
-KEPT_MODEL_BYTES = 512 * 2**20  # sessions stay open up to this much; the rest open every pass
+KEPT_SESSION_BYTES = 2 * 2**30  # sessions stay open up to this much; the rest open every pass
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The timings of many models, by key, and how much longer the wall clock ran than the CPU."""
+    """Many models' timings.
+
+    Attributes:
+        timings: By key.
+        wall_over_cpu: How much longer the wall clock ran than the CPU's; with more than one
+            thread, how much longer they took with the time that they waited for a core.
+        clock_mhz: The processor's median clock in each pass, where the system tells.
+    """
 
     timings: Mapping[str, Timing]
     wall_over_cpu: float
+    clock_mhz: tuple[float, ...] = ()
 
 
-def this_runtime(*, threads: int = 1, batch: int = 1) -> Runtime:
-    """Returns the ONNX Runtime that is installed, on the CPU."""
-    return Runtime(version=str(ort.__version__), threads=threads, batch=batch)
+def this_runtime(*, threads: int = 1, batch: int = 1, precision: Precision = "fp32",
+                 provider: str = CPU) -> Runtime:
+    """Returns the ONNX Runtime that is installed, as it is to run networks."""
+    return Runtime(version=str(ort.__version__), provider=provider, threads=threads, batch=batch,
+                   precision=precision)
 
 
 def protocol_for(runtime: Runtime) -> MeasureProtocol:
@@ -44,7 +56,7 @@ def protocol_for(runtime: Runtime) -> MeasureProtocol:
 
 def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
             protocol: MeasureProtocol, rng: np.random.Generator,
-            progress: Progress | None = None) -> Measurement:
+            progress: Progress | None = None, journal: Journal | None = None) -> Measurement:
     """Times many models in shuffled passes.
 
     After `protocol.passes` passes over all models, those whose passes disagree are measured
@@ -56,28 +68,28 @@ def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
         protocol: Warm-up, runs, passes, timer.
         rng: For the orders and the inputs.
         progress: Called after each model of each pass.
+        journal: Holds the passes of a measurement that was stopped, and gets the new ones.
 
     Raises:
         ProfileError: The runtime falls back to another execution provider, or cannot run a model.
     """
     bench = _Bench(models, runtime, protocol, rng)
-    times: dict[str, list[PassTimes]] = {key: [] for key in models}
-    pending, done, total = list(models), 0, len(models) * protocol.passes
+    earlier = journal.passes if journal is not None else {}
+    times = {key: list(earlier.get(key, ())) for key in models}
+    done = sum(map(len, times.values()))
     for number in range(protocol.max_passes):
+        pending = [key for key, taken in times.items() if len(taken) <= number
+                   and not (number >= protocol.passes and _agree(taken, protocol))]
+        total = max(len(models) * protocol.passes, done + len(pending))
         for index in rng.permutation(len(pending)):
-            times[pending[index]].append(bench.run(pending[index]))
+            key = pending[index]
+            times[key].append(bench.run(key))
+            if journal is not None:
+                journal.add(key, times[key][-1])
             done += 1
             if progress is not None:
                 progress(done, total)
-        if number + 1 >= protocol.passes:
-            pending = [key for key in pending if not _agree(times[key], protocol)]
-            if number + 1 < protocol.max_passes:
-                total += len(pending)
-        if not pending:
-            break
-    every = [run for runs in times.values() for run in runs]
-    ratio = sum(run.loop_wall_ns for run in every) / sum(run.loop_cpu_ns for run in every)
-    return Measurement({key: summarise(runs, protocol) for key, runs in times.items()}, ratio)
+    return _measurement(times, protocol)
 
 
 def measure_file(path: Path, *, batch: int = 1, threads: int = 1, seed: int = 0) -> Timing:
@@ -129,6 +141,16 @@ def agreeing_passes(minima: FloatArray, tolerance: float) -> IntArray:
     return np.flatnonzero(minima <= (1.0 + tolerance) * minima.min())
 
 
+def _measurement(times: Mapping[str, list[PassTimes]], protocol: MeasureProtocol) -> Measurement:
+    every = [run for runs in times.values() for run in runs]
+    ratio = sum(run.loop_wall_ns for run in every) / sum(run.loop_cpu_ns for run in every)
+    rounds = ([runs[number].clock_mhz for runs in times.values()]
+              for number in range(protocol.passes))
+    clocks = [[clock for clock in one if clock is not None] for one in rounds]
+    return Measurement({key: summarise(runs, protocol) for key, runs in times.items()}, ratio,
+                       tuple(float(np.median(one)) for one in clocks if one))
+
+
 def _agree(passes: list[PassTimes], protocol: MeasureProtocol) -> bool:
     return len(agreeing_passes(pass_minima_ms(passes), protocol.tolerance)) >= protocol.passes
 
@@ -145,9 +167,10 @@ class _Bench:
     def run(self, key: str) -> PassTimes:
         session = self.kept.get(key)
         if session is None:
-            model = Model(key, self.models[key]())
+            model, before = Model(key, self.models[key]()), resident_bytes()
             session = TimedSession(model, runtime=self.runtime, rng=self.rng)
-            if self.kept_bytes + len(model.data) <= KEPT_MODEL_BYTES:
+            added = max(len(model.data), resident_bytes() - before)
+            if self.kept_bytes + added <= KEPT_SESSION_BYTES:
                 self.kept[key] = session
-                self.kept_bytes += len(model.data)
+                self.kept_bytes += added
         return session.time(self.protocol)

@@ -5,7 +5,7 @@ Times are in ms. This module imports no runtime, so listing profiles is quick.
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from hardware_profiles.identity import ProfileKey, profile_key
 from nas.core.blocks import Shape
@@ -171,13 +171,35 @@ class Quality(_Frozen):
     spearman: float
 
 
+class Steps(_Frozen):
+    """A function of one number that is constant between thresholds.
+
+    Attributes:
+        thresholds: Ascending; a number equal to one is below it.
+        values: One more than thresholds.
+    """
+
+    thresholds: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _shape(self) -> "Steps":
+        if len(self.values) != len(self.thresholds) + 1 or (
+                list(self.thresholds) != sorted(self.thresholds)):
+            raise ValueError("steps need ascending thresholds and one value more than these")
+        return self
+
+
 class Calibration(_Frozen):
     """latency_ms = Σ over features of coefficient · feature, summed over a network's blocks.
+
+    Some models multiply that by exp(Σ over features of steps(feature)).
 
     Attributes:
         model: Name of the form; see `hardware_profiles.calibrate`.
         coefficients: By feature (see `hardware_profiles.features`), in ms a unit;
             ``"constant"`` counts once a network.
+        steps: By feature; none for a model that is a sum over blocks.
         empty_ms: The measured empty graph, taken off each block's own time; None without blocks.
         calib_count: Networks fitted on.
         test_count: Networks that `held_out` is over.
@@ -187,10 +209,13 @@ class Calibration(_Frozen):
         upper_ratio: The 95 % quantile.
         baselines: Held-out quality of ``block_sum`` (nothing fitted) and ``macs`` (one factor
             fitted on the same networks), to see what the calibration gains.
+        cross_validation: Quality of each model that was a candidate, on the networks fitted on,
+            by cross-validation; what chose `model`.
     """
 
     model: str
     coefficients: dict[str, float]
+    steps: dict[str, Steps] = {}
     empty_ms: float | None = None
     calib_count: int
     test_count: int
@@ -200,6 +225,7 @@ class Calibration(_Frozen):
     lower_ratio: float
     upper_ratio: float
     baselines: dict[str, Quality] = {}
+    cross_validation: dict[str, Quality] = {}
 
 
 class Validity(_Frozen):
@@ -217,6 +243,10 @@ class Validity(_Frozen):
             the protocol's first passes. It shows how restless the machine was.
         pass_difference: Median relative difference of single passes, median over the pairs.
         wall_over_cpu: Above 1.1 other processes took the core away.
+        drift: Median over the models of the best of the later passes by the best of the earlier
+            ones; above 1 the processor became slower meanwhile.
+        clock_drift: The same of the processor's clock, where the system tells; below 1 it
+            became slower.
         unstable: Entries and networks whose passes never agreed.
         warnings: What a reader should know, one line each.
         valid: False if the measurement did not repeat.
@@ -230,6 +260,8 @@ class Validity(_Frozen):
     pass_spearman: float | None = None
     pass_difference: float | None = None
     wall_over_cpu: float | None = None
+    drift: float | None = None
+    clock_drift: float | None = None
     unstable: int = 0
     warnings: tuple[str, ...] = ()
     valid: bool = True

@@ -1,18 +1,21 @@
 """One ONNX Runtime session set up as in deployment, and a loop that times it."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from hardware_profiles.clocks import clock_mhz
 from hardware_profiles.profile import MeasureProtocol, Runtime
 from nas.core.errors import ProfileError
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
            "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
-_CPU = "CPUExecutionProvider"
+CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,22 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class PassTimes:
-    """One pass over one model: each run's CPU and wall time, and both clocks over the loop."""
+    """One pass over one model.
+
+    Attributes:
+        cpu_ns: CPU time of each run.
+        wall_ns: Wall time of each run.
+        loop_cpu_ns: CPU time of all runs together.
+        loop_wall_ns: Their wall time; with more than one thread, which the wall clock sees at
+            once, their CPU time and the time that they waited for a core.
+        clock_mhz: The processor's clock after them, where the system tells.
+    """
 
     cpu_ns: NDArray[np.int64]
     wall_ns: NDArray[np.int64]
     loop_cpu_ns: int
     loop_wall_ns: int
+    clock_mhz: float | None = None
 
 
 class TimedSession:
@@ -68,13 +81,18 @@ class TimedSession:
         for _ in range(protocol.warm_up):
             run(binding)
         cpu_ns, wall_ns = np.empty((2, protocol.runs), dtype=np.int64)
+        threads = protocol.timer == "process_cpu"
+        waited = _waited_ns() if threads else 0
         loop_wall, loop_cpu = wall(), cpu()
         for index in range(protocol.runs):
             wall_start, cpu_start = wall(), cpu()
             run(binding)
             cpu_end, wall_end = cpu(), wall()
             cpu_ns[index], wall_ns[index] = cpu_end - cpu_start, wall_end - wall_start
-        return PassTimes(cpu_ns, wall_ns, cpu() - loop_cpu, wall() - loop_wall)
+        loop_cpu, loop_wall = cpu() - loop_cpu, wall() - loop_wall
+        if threads:
+            loop_wall = loop_cpu + _waited_ns() - waited
+        return PassTimes(cpu_ns, wall_ns, loop_cpu, loop_wall, clock_mhz())
 
 
 def open_session(model: Model, runtime: Runtime, *,
@@ -85,9 +103,7 @@ def open_session(model: Model, runtime: Runtime, *,
         ProfileError: The provider is not installed, or would hand work to the CPU silently; or
             the model cannot be loaded.
     """
-    if runtime.provider not in ort.get_available_providers():
-        raise ProfileError(f"this ONNX Runtime has no {runtime.provider}, only "
-                           f"{', '.join(ort.get_available_providers())}; install its package")
+    require_provider(runtime.provider)
     options = options or ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -96,7 +112,7 @@ def open_session(model: Model, runtime: Runtime, *,
     options.log_severity_level = 3
     if runtime.threads > 1:  # a spinning thread would count as CPU time
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if runtime.provider != _CPU:
+    if runtime.provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         session = ort.InferenceSession(model.data, options,
@@ -107,6 +123,41 @@ def open_session(model: Model, runtime: Runtime, *,
         raise ProfileError(f"{model.key}: ONNX Runtime fell back from {runtime.provider} to "
                            f"{session.get_providers()[0]}; its drivers or libraries are missing")
     return session
+
+
+def provider_name(text: str) -> str:
+    """Returns ONNX Runtime's name of an execution provider given so or in short, such as "cuda".
+
+    Raises:
+        ProfileError: ONNX Runtime knows none of that name.
+    """
+    every: list[str] = ort.get_all_providers()
+    known = {name.removesuffix("ExecutionProvider").lower(): name for name in every}
+    found = known.get(text.lower().removesuffix("executionprovider"))
+    if found is None:
+        raise ProfileError(f"ONNX Runtime knows no execution provider {text!r}; known: "
+                           f"{', '.join(sorted(known))}")
+    return found
+
+
+def require_provider(provider: str) -> None:
+    """Checks that an execution provider is installed.
+
+    Raises:
+        ProfileError: It is not.
+    """
+    if provider not in ort.get_available_providers():
+        raise ProfileError(f"this ONNX Runtime has no {provider}, only "
+                           f"{', '.join(ort.get_available_providers())}; install its package")
+
+
+def _waited_ns() -> int:
+    # Time that this process's threads were ready to run and did not, where the system tells.
+    waited = 0
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # a thread that has just ended
+            waited += int(task.read_text().split()[1])
+    return waited
 
 
 def _random_input(source: ort.NodeArg, model: Model, runtime: Runtime,

@@ -1,4 +1,7 @@
-"""The cost model behind ``latency_ms``: one look-up a block, and the calibration."""
+"""The cost model behind ``latency_ms``: one look-up a block, and the calibration.
+
+A calibration with steps takes one look-up a block and feature, and one a feature besides.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hardware_profiles.candidates import step_factor
 from hardware_profiles.features import feature_matrix
 from hardware_profiles.identity import AGAIN
 from hardware_profiles.profile import CONSTANT, HardwareProfile
@@ -15,6 +19,8 @@ from nas.core.errors import InputError, ProfileError
 from nas.core.types import FloatArray, IntArray
 
 METRIC = "latency_ms"
+
+_CHUNK = 16_384  # codes scored at once: keeps the gathered columns in cache
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class LatencyTable:
 
     def __post_init__(self) -> None:
         try:
-            _ = self._calibrated
+            _ = self._calibrated, self._stepped
         except ProfileError as error:
             raise ProfileError(f"profile {self.profile.id} does not fit the space: {error}; "
                                f"{AGAIN}") from None
@@ -54,26 +60,64 @@ class LatencyTable:
         Raises:
             InputError: A metric that this model does not have.
         """
+        _require_latency(metric)
         fit = self.profile.calibration
-        value = reduce_blocks(self.block_table(metric), codes, self.block_ids)
+        value = reduce_blocks(self._calibrated, codes, self.block_ids)
         value += fit.coefficients.get(CONSTANT, 0.0)
+        value *= self._factor(codes)
         return Estimate(value, value * fit.lower_ratio, value * fit.upper_ratio, self.profile.kind)
 
-    def block_table(self, metric: str) -> FloatArray:
+    def block_table(self, metric: str) -> FloatArray | None:
         """Returns what each vocabulary block adds to a network's latency, in ms, (blocks,).
+
+        None where the calibration has steps: then a network is no sum over its blocks.
 
         Raises:
             InputError: A metric that this model does not have.
         """
-        if metric != METRIC:
-            raise InputError(f"a latency table has no metric {metric!r}; it has {METRIC!r}")
-        return self._calibrated
+        _require_latency(metric)
+        return None if self.profile.calibration.steps else self._calibrated
+
+    def block_shares(self, code: IntArray) -> FloatArray:
+        """Returns what each vocabulary block would add to one network's latency, in ms, (blocks,).
+
+        Args:
+            code: Of the network, (genes,).
+        """
+        return np.asarray(self._calibrated * self._factor(code[None]))
+
+    def _factor(self, codes: IntArray) -> FloatArray | float:
+        steps = self.profile.calibration.steps
+        if not steps:
+            return 1.0
+        out = np.empty(len(codes))
+        for start in range(0, len(codes), _CHUNK):
+            # Slots first: a sum over the first axis runs along memory.
+            ids = self.block_ids(codes[start:start + _CHUNK]).T
+            out[start:start + _CHUNK] = step_factor(steps, {
+                name: np.take(column, ids).sum(axis=0) for name, column in self._stepped.items()})
+        return out
 
     @cached_property
     def _calibrated(self) -> FloatArray:
         fit = self.profile.calibration
         names = [name for name in fit.coefficients if name != CONSTANT]
-        own_ms = {entry.key: entry.timing.latency_ms - (fit.empty_ms or 0.0)
-                  for entry in self.profile.entries}
         weights = np.array([fit.coefficients[name] for name in names])
-        return np.asarray(feature_matrix(names, self.vocabulary, own_ms) @ weights)
+        return np.asarray(self._features(names) @ weights)
+
+    @cached_property
+    def _stepped(self) -> dict[str, FloatArray]:
+        names = list(self.profile.calibration.steps)
+        columns = self._features(names).T
+        return {name: np.append(column, 0.0)  # id -1 reads the trailing zero
+                for name, column in zip(names, columns, strict=True)}
+
+    def _features(self, names: Sequence[str]) -> FloatArray:
+        empty_ms = self.profile.calibration.empty_ms or 0.0
+        own_ms = {entry.key: entry.timing.latency_ms - empty_ms for entry in self.profile.entries}
+        return feature_matrix(names, self.vocabulary, own_ms)
+
+
+def _require_latency(metric: str) -> None:
+    if metric != METRIC:
+        raise InputError(f"a latency table has no metric {metric!r}; it has {METRIC!r}")

@@ -40,6 +40,10 @@ class ProfileError(InputError):
     """A hardware profile that is missing, unreadable or of another space."""
 
 
+class MeasurementError(NasError):
+    """A measurement that was made and cannot be trusted."""
+
+
 class DiskError(NasError):
     """A file that could not be read or written; what had been written before is whole."""
 

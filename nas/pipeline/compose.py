@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardware_profiles.host import HostConfig, host_key, profile_host
+from hardware_profiles.host import HostConfig, host_key
+from hardware_profiles.host_run import run_host
 from hardware_profiles.identity import generator_hash, require_key, require_space
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
@@ -19,6 +20,7 @@ from nas.evaluation.cascade import Cascade, CostStage, check_feasible
 from nas.evaluation.inherited import InheritedEvaluator
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import METRICS, SearchConfig
+from nas.pipeline.design import Design
 from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher
@@ -109,23 +111,29 @@ def device_profile(name: str, supernet: Supernet, *, threads: int, watch: Watche
     if name != HOST:
         return foreign_profile(name, supernet, threads=threads, require_measured=require_measured)
     found = user_store().find(host_key(supernet.space, supernet.vocabulary, threads=threads))
-    return found or measure_host(supernet, threads=threads, watch=watch)
+    # A search must not end here because the machine is busy: the profile says so where it matters.
+    return found or measure_host(supernet, config=HostConfig(threads=threads), keep_doubtful=True,
+                                 watch=watch)
 
 
-def measure_host(supernet: Supernet, *, threads: int, watch: Watcher) -> HardwareProfile:
-    """Measures this machine and stores its profile.
+def measure_host(supernet: Supernet | Design, *, config: HostConfig, keep_doubtful: bool,
+                 watch: Watcher) -> HardwareProfile:
+    """Measures this machine and stores its profile, going on with passes that were kept.
 
     Raises:
+        MeasurementError: The measurement cannot be trusted, and `keep_doubtful` is false.
         ProfileError: The profile could not be stored; nothing has been measured then.
     """
-    store = user_store()
-    store.require_writable()
-    profile = profile_host(
-        supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
-        config=HostConfig(threads=threads),
-        progress=lambda done, total: watch(Event("profile", done, total)))
-    store.save(profile)
-    return profile
+    note = ""
+
+    def notice(text: str) -> None:
+        nonlocal note
+        note = text
+
+    return run_host(
+        user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
+        config=config, keep_doubtful=keep_doubtful, notice=notice,
+        progress=lambda done, total: watch(Event("profile", done, total, note)))
 
 
 def _made(kind: str, name: str, members: Sequence[str], factory: Callable[[], Any]) -> Any:

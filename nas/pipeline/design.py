@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.core.blocks import Block
+from nas.core.errors import InputError
 from nas.core.registry import resolve
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
 from supernets.mobilenet.blocks import build_vocabulary
-from supernets.mobilenet.config import MobileNetConfig, build_space
+from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
 from supernets.registry import SUPERNETS
 
 
@@ -22,27 +23,36 @@ class Design:
     block_ids: Callable[[IntArray], IntArray]
 
 
-def load_design(name: str) -> Design:
+def load_design(name: str, *, resolution: int | None = None) -> Design:
     """Returns the design of a supernet by folder, registered name or ``module:factory``.
 
+    Args:
+        name: Of the supernet.
+        resolution: Side of the input images, in pixels; None: what the supernet was trained on.
+
     Raises:
-        InputError: There is none of that name.
+        InputError: There is none of that name, or it cannot be at that resolution.
     """
     folder = Path(name)
     if folder.is_dir() and "/" in name:
         from supernets.folder import read_config  # brings torch, which a registered name spares
 
-        return _of_config(read_config(folder))
+        return _of_config(read_config(folder), resolution)
     entry = SUPERNETS.get(name)
     if "config" in entry.info:
-        return _of_config(resolve(entry.info["config"]))
+        return _of_config(resolve(entry.info["config"]), resolution)
+    if resolution is not None:
+        raise InputError(f"--resolution {resolution}: only supernets of the mobilenet family can "
+                         f"be planned at another resolution, {name} cannot; drop the option")
     from nas.pipeline.compose import load_supernet
 
     supernet = load_supernet(name)
     return Design(supernet.space, supernet.vocabulary, supernet.block_ids)
 
 
-def _of_config(config: MobileNetConfig) -> Design:
+def _of_config(config: MobileNetConfig, resolution: int | None) -> Design:
+    if resolution is not None:
+        config = at_resolution(config, resolution)
     space = build_space(config)
     vocabulary = build_vocabulary(config, space)
     return Design(space, vocabulary.blocks, vocabulary.block_ids)

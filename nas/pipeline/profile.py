@@ -1,26 +1,77 @@
 """The use-cases of `nas profile`: measure this machine, list and show profiles."""
 
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from hardware_profiles.features import OWN_MS
-from hardware_profiles.profile import CONSTANT, Calibration, HardwareProfile, Quality, Validity
+from hardware_profiles.host import HostConfig
+from hardware_profiles.profile import (
+    CONSTANT,
+    Calibration,
+    HardwareProfile,
+    MeasureProtocol,
+    Precision,
+    Quality,
+    Validity,
+)
 from hardware_profiles.profile_file import read_profile
+from hardware_profiles.session import provider_name
 from hardware_profiles.store import user_store
-from nas.core.errors import InputError
-from nas.pipeline.compose import load_supernet, measure_host
+from nas.core.errors import InputError, RunInterrupted
+from nas.pipeline.compose import measure_host
+from nas.pipeline.design import load_design
 from nas.pipeline.events import Watcher, silent
 
+_DEFAULTS = {"threads": 1, "precision": "fp32", "batch": 1, "provider": "cpu"}
 
-def run_profile(supernet: str, *, threads: int = 1, watch: Watcher = silent) -> HardwareProfile:
+
+def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", batch: int = 1,
+                resolution: int | None = None, provider: str = "cpu",
+                allow_contended: bool = False, watch: Watcher = silent) -> HardwareProfile:
     """Measures this machine for a supernet's space and stores the profile in place of an old one.
 
+    Args:
+        supernet: Its name, factory or folder.
+        threads: Of each inference.
+        precision: One of ``"fp32"``, ``"fp16"`` and ``"int8"``.
+        batch: Of each inference.
+        resolution: Side of the input images; None: the supernet's own.
+        provider: ONNX Runtime's execution provider, in full or in short.
+        allow_contended: Whether a measurement that other programs disturbed is kept, marked.
+        watch: Is told of measuring.
+
     Raises:
-        InputError: An unknown supernet, or fewer than one thread.
+        InputError: An unknown supernet, precision or provider, or a number out of range.
+        MeasurementError: The measurement cannot be trusted.
+        RunInterrupted: Ctrl-C; what had been measured is kept.
     """
-    if threads < 1:
-        raise InputError(f"--threads {threads}: at least 1")
-    return measure_host(load_supernet(supernet), threads=threads, watch=watch)
+    config = HostConfig(threads=_at_least_one("--threads", threads), batch=_at_least_one(
+        "--batch", batch), precision=_precision(precision), provider=provider_name(provider))
+    design = load_design(supernet, resolution=resolution)
+    try:
+        return measure_host(design, config=config, keep_doubtful=allow_contended, watch=watch)
+    except KeyboardInterrupt:
+        given = {"supernet": supernet, "threads": threads, "precision": precision, "batch": batch,
+                 "resolution": resolution, "provider": provider}
+        command = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given.items()
+                           if value is not None and value != _DEFAULTS.get(name))
+        flag = " --allow-contended" if allow_contended else ""
+        raise RunInterrupted("stopped; the passes measured so far are kept; go on with: "
+                             f"nas profile run {command}{flag}") from None
+
+
+def _at_least_one(option: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"{option} {value}: at least 1")
+    return value
+
+
+def _precision(text: str) -> Precision:
+    for known in get_args(Precision):
+        if text == known:
+            return cast(Precision, text)
+    raise InputError(f"--precision {text}: one of {', '.join(get_args(Precision))}")
 
 
 def load_profile(name: str) -> HardwareProfile:
@@ -59,7 +110,11 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("model", _formula(fit)),
         ("held out", f"{fit.test_count} networks: {_quality(fit.held_out)}"),
         *((f"  {name} alone", _quality(found)) for name, found in fit.baselines.items()),
+        *((f"  {name} cross-validated", _quality(found))
+          for name, found in fit.cross_validation.items()),
+        ("protocol", _protocol(profile.protocol)),
         ("repeats", _repeats(profile.validity)),
+        ("memory", _memory(profile)),
         ("warnings", "; ".join(profile.validity.warnings) or "none"),
     ]
 
@@ -78,6 +133,21 @@ def _formula(fit: Calibration) -> str:
     names = {CONSTANT: "", OWN_MS: " · (block − empty)"}
     return f"{fit.model}: " + " + ".join(
         f"{value:.4g}{names.get(name, f' · {name}')}" for name, value in fit.coefficients.items())
+
+
+def _protocol(protocol: MeasureProtocol | None) -> str:
+    if protocol is None:
+        return "not measured"
+    return (f"{protocol.statistic} by {protocol.timer}: {protocol.runs} runs after "
+            f"{protocol.warm_up} for warm-up, {protocol.passes} to {protocol.max_passes} passes")
+
+
+def _memory(profile: HardwareProfile) -> str:
+    peaks = [net.timing.peak_bytes for net in profile.subnets if net.timing.peak_bytes is not None]
+    if not peaks:
+        return "not measured"
+    return (f"peak of loading and running a network: {min(peaks):,} to {max(peaks):,} bytes over "
+            f"{len(peaks)} networks")
 
 
 def _repeats(validity: Validity) -> str:

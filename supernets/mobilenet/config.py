@@ -1,7 +1,7 @@
 """What a mobilenet supernet is made of, and the search space that follows from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.core.arch import Arch
@@ -9,6 +9,7 @@ from nas.core.errors import ArchError, SpaceError
 from nas.core.space import Condition, Gene, GeneSpace
 
 ACTIVATIONS = ("relu", "hard_swish", "silu")
+SIDES = (8, 2048)  # of images that a family member can be planned for
 MAX_STRIDED_STAGES = 4  # with the stem's stride 2: timm dilates beyond a total stride of 32
 
 
@@ -114,6 +115,24 @@ class BlockPlan:
     def has_skip(self) -> bool:
         """Whether the input is added: exactly where shapes allow it."""
         return self.stride == 1 and self.in_width == self.width
+
+
+def at_resolution(config: MobileNetConfig, side: int) -> MobileNetConfig:
+    """Returns the same family on square images of another side, for costs alone.
+
+    Its space has the same genes and an id that says the side, such as
+    ``"mobilenet-fmnist/1@224"``, so that nothing measured for one is taken for the other.
+
+    Raises:
+        SpaceError: The side is outside `SIDES`.
+    """
+    if not SIDES[0] <= side <= SIDES[1]:
+        raise SpaceError(f"resolution {side}: images of {config.name} may have a side of "
+                         f"{SIDES[0]} to {SIDES[1]} pixels")
+    if config.input_shape[1:] == (side, side):
+        return config
+    return replace(config, name=f"{config.name}@{side}",
+                   input_shape=(config.input_shape[0], side, side))
 
 
 def build_space(config: MobileNetConfig) -> GeneSpace:

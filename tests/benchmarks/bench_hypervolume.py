@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from _report import write_report
 
+from hardware_profiles.host import HostConfig
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.profile_file import profile_bytes, read_profile
 from hardware_profiles.table import LatencyTable
@@ -66,7 +67,8 @@ def kept_profile(supernet: Supernet, folder: Path) -> HardwareProfile:
     """Returns the profile that the first run of this benchmark measured."""
     path = folder / "profile.json"
     if not path.is_file():
-        path.write_bytes(profile_bytes(measure_host(supernet, threads=1, watch=silent)))
+        path.write_bytes(profile_bytes(measure_host(
+            supernet, config=HostConfig(), keep_doubtful=True, watch=silent)))
     return read_profile(path)
 
 

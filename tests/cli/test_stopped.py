@@ -38,13 +38,13 @@ def command_line(*arguments: str) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_profile_says_how_to_start_it_again(
+def test_a_stopped_profile_says_how_to_go_on(
         tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setenv("NAS_CACHE_DIR", str(tmp_path))
     arguments = ["profile", "run", "--supernet", str(tiny_folder)]
     struck = strike(command_line(*arguments), tmp_path, at_access=2, with_signal=number)
     assert struck.code == 0, struck.stderr
-    assert last_line(struck.stderr).endswith(f"start again with: nas {shlex.join(arguments)}")
+    assert last_line(struck.stderr).endswith(f"go on with: nas {shlex.join(arguments)}")
     assert not list(tmp_path.rglob("*.json"))
 
 

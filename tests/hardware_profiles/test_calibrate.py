@@ -60,6 +60,23 @@ def test_raw_sums_and_macs_stand_beside_the_fit():
     assert baselines["block_sum"].bias < -0.1
 
 
+def test_what_chose_the_form_is_kept_and_the_held_out_networks_had_no_say():
+    ids = draw(np.random.default_rng(0), 90)
+    ms = latency(ids, 1.0, 0.1, 0.5)
+    adds = {"kernels:add": np.array([0.0, 1.0, 2.0, 0.0])}
+
+    def fitted(test_ms: np.ndarray):
+        return calibrate(block_ms=BLOCK_MS, block_macs=BLOCK_MS * 1e6, empty_ms=EMPTY_MS,
+                         calib=(ids[:50], ms[:50]), test=(ids[50:], test_ms), features=adds)
+
+    right, wrong = fitted(ms[50:]), fitted(ms[50:][::-1])
+    assert set(right.cross_validation) == {"affine_blocks", "blocks_and_ops", "op_counts",
+                                           "boosted_blocks"}
+    assert (right.model, right.coefficients) == (wrong.model, wrong.coefficients)
+    assert right.cross_validation == wrong.cross_validation
+    assert right.held_out.mape < wrong.held_out.mape
+
+
 def test_too_few_networks_are_an_error():
     ids = draw(np.random.default_rng(0), 10)
     with pytest.raises(ProfileError, match="at least 4 networks"):

@@ -1,6 +1,9 @@
+import time
+
 import numpy as np
 import pytest
 
+from hardware_profiles.profile import Steps
 from hardware_profiles.table import LatencyTable
 from nas.core.errors import InputError, ProfileError
 
@@ -27,6 +30,45 @@ def test_the_block_table_and_the_constant_make_up_the_prediction(make_profile, s
     assert blocks.shape == (len(vocabulary.blocks),)
     total = blocks[ids[ids >= 0]].sum() + profile.calibration.coefficients["constant"]
     assert table.predict("latency_ms", codes).value[0] == pytest.approx(total)
+
+
+def stepped(profile):
+    """The same with a factor: 1 up to four blocks, then 2."""
+    steps = Steps(thresholds=(4.0,), values=(0.0, float(np.log(2))))
+    fit = profile.calibration.model_copy(update={
+        "model": "boosted_blocks", "steps": {"blocks": steps}})
+    return profile.model_copy(update={"calibration": fit})
+
+
+def test_steps_multiply_the_sum(make_profile, space, vocabulary):
+    linear = LatencyTable(make_profile(), vocabulary.blocks, vocabulary.block_ids)
+    table = LatencyTable(stepped(make_profile()), vocabulary.blocks, vocabulary.block_ids)
+    codes = space.sample_codes(50, np.random.default_rng(0))
+    factor = np.where((vocabulary.block_ids(codes) >= 0).sum(axis=1) > 4, 2.0, 1.0)
+    assert len(set(factor.tolist())) == 2
+    np.testing.assert_allclose(table.predict("latency_ms", codes).value,
+                               factor * linear.predict("latency_ms", codes).value)
+    assert table.block_table("latency_ms") is None
+    for code, times in zip(codes, factor, strict=True):
+        np.testing.assert_allclose(table.block_shares(code), times * linear.block_shares(code))
+
+
+def test_a_million_networks_a_second_with_steps_too(make_profile, space, vocabulary):
+    many = {name: Steps(thresholds=tuple(np.linspace(0, 9, 6)), values=(0.0,) * 7)
+            for name in ("own_ms", "blocks", "kernels:pw", "macs:pw", "kernels:dw", "macs:dw",
+                         "elems:pw", "elems:dw", "elems:add", "elems:pool", "kernels:add")}
+    profile = make_profile()
+    profile = profile.model_copy(update={
+        "calibration": profile.calibration.model_copy(update={"steps": many})})
+    table = LatencyTable(profile, vocabulary.blocks, vocabulary.block_ids)
+    codes = space.sample_codes(200_000, np.random.default_rng(0))
+
+    def cpu_s() -> float:
+        started = time.process_time()
+        table.predict("latency_ms", codes)
+        return time.process_time() - started
+
+    assert len(codes) / min(cpu_s() for _ in range(3)) >= 1e6
 
 
 def test_entries_are_found_by_key_not_by_order(make_profile, space, vocabulary):

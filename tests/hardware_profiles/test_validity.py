@@ -3,7 +3,7 @@ import pytest
 
 from hardware_profiles.measure import Measurement
 from hardware_profiles.profile import Calibration, MeasureProtocol, Quality, Timing, Validity
-from hardware_profiles.validity import assess
+from hardware_profiles.validity import assess, doubts
 
 PASSES = 4
 
@@ -23,14 +23,16 @@ def steady(*, stable: bool = True) -> list[Timing]:
 @pytest.fixture
 def judge(vocabulary):
     def judge(nets: list[Timing], *, ratio: float = 1.0, in10: float = 1.0,
-              timer: str = "thread_cpu") -> Validity:
+              timer: str = "thread_cpu", clocks: tuple[float, ...] = (),
+              remarks: tuple[str, ...] = ()) -> Validity:
         quality = Quality(mape=0.01, bias=0.0, in5=in10, in10=in10, spearman=0.99)
         fit = Calibration(model="affine_blocks", coefficients={"own_ms": 1.0},
                           empty_ms=0, calib_count=4,
                           test_count=4, held_out=quality, lower_ratio=1, upper_ratio=1,
                           baselines={})
-        measured = Measurement({str(i): net for i, net in enumerate(nets)}, ratio)
-        return assess(vocabulary.blocks, nets, measured, calibration=fit,
+        measured = Measurement({str(i): net for i, net in enumerate(nets)}, ratio,
+                               clocks)
+        return assess(vocabulary.blocks, nets, measured, calibration=fit, remarks=remarks,
                       protocol=MeasureProtocol(passes=PASSES, timer=timer))
 
     return judge
@@ -45,6 +47,8 @@ def test_a_quiet_machine_gives_a_valid_profile_without_warnings(judge):
 
 @pytest.mark.parametrize(("circumstance", "warning"), [
     ({"ratio": 1.3}, "contended: the wall clock ran 1.30 times"),
+    ({"clocks": (2600.0, 2600.0, 1900.0, 1800.0)}, "throttled: the clock fell to 73%"),
+    ({"remarks": ("fp16 in name only",)}, "fp16 in name only"),
     ({"in10": 0.9}, "only 90% of held-out networks"),
     ({"timer": "process_cpu"}, "CPU time of all threads together"),
 ])
@@ -76,3 +80,26 @@ def test_networks_that_do_not_repeat_make_a_profile_invalid(judge):
     assert found.repeat_spearman < 0.94
     assert not found.valid
     assert "do not repeat" in found.warnings[0]
+
+
+def test_a_machine_that_becomes_slower_is_found_by_its_passes(judge):
+    found = judge([timing([ms, ms, 1.08 * ms, 1.08 * ms]) for ms in (1.0, 2.0, 3.0, 4.0, 5.0)])
+    assert found.drift == pytest.approx(1.08)
+    assert any(line.startswith("throttled: later passes took 1.08") for line in found.warnings)
+    assert any(line.startswith("throttled") for line in doubts(found))
+
+
+def test_neighbours_that_come_and_go_are_no_throttling(judge):
+    nets = [timing([ms * (1.3 if slow == one else 1.0) for one in range(PASSES)])
+            for ms, slow in zip((1.0, 2.0, 3.0, 4.0, 5.0), (0, 1, 2, 3, 0), strict=True)]
+    assert judge(nets).drift == pytest.approx(1.0)
+    assert doubts(judge(nets)) == ()
+
+
+def test_what_is_doubted(judge):
+    assert doubts(judge(steady())) == ()
+    assert doubts(judge(steady(), in10=0.5, timer="process_cpu")) == ()  # of the fit, not of this
+    assert len(doubts(judge(steady(), ratio=1.2, clocks=(2.0, 1.0)))) == 2
+    rng = np.random.default_rng(0)
+    found = judge([timing([1 + 0.04 * rng.random() for _ in range(PASSES)]) for _ in range(20)])
+    assert doubts(found)[0] == "whole networks do not repeat"

@@ -64,7 +64,7 @@ def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
     design, table = facts.design, facts.latency_table
     if design is None or table is None:
         return []
-    times = table.block_table("latency_ms")
+    times = table.block_shares(design.space.encode([arch])[0])
     ids = [index for index in _block_ids(design, arch) if index >= 0]
     blocks = [describe(design.vocabulary[index], latency_ms=float(times[index])) for index in ids]
     depths = [(name.split(".")[0], int(value)) for name, value in arch.choices
