@@ -12,13 +12,20 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
 
 
 @app.command("run")
-def run(supernet: Supernet = "mobilenet-fmnist", threads: Threads = 1, json: Json = False) -> None:
+def run(
+    supernet: Supernet = "mobilenet-fmnist",
+    threads: Threads = 1,
+    few_shot: Annotated[int | None, typer.Option(
+        "--few-shot", metavar="N",
+        help="Measure only N whole networks; 20 are plenty. A full profile stays in use.")] = None,
+    json: Json = False,
+) -> None:
     """Measure this machine for a supernet's space, anew, and store the profile."""
     from cli.render import print_json, progress
     from nas.pipeline.profile import run_profile
 
     with progress() as watch:
-        profile = run_profile(supernet, threads=threads, watch=watch)
+        profile = run_profile(supernet, threads=threads, few_shot=few_shot, watch=watch)
     if json:
         print_json(profile.model_dump(mode="json"))
     else:

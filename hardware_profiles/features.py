@@ -9,7 +9,6 @@ whole vectors of channels pay for the rest of the last one, too.
 """
 
 import re
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from hardware_profiles.assemble import provenance
-from hardware_profiles.calibrate import quality, relative_least_squares
+from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
 from hardware_profiles.coverage import Method, choose_rows, whitened
 from hardware_profiles.features import BLOCKS, OWN_MS, graph_features, network_features
 from hardware_profiles.few_shot_fit import (
@@ -195,7 +195,8 @@ def _calibration(fit: FewShotFit, names: Sequence[str], net_ms: FloatArray,
 
 
 def _macs_alone(plan: MeasurePlan, vocabulary: Sequence[Block], net_ms: FloatArray) -> Quality:
-    counts = np.append([float(macs(block.graph)) for block in vocabulary], 0.0)[plan.ids].sum(axis=1)
+    block_macs = np.array([macs(block.graph) for block in vocabulary], dtype=np.float64)
+    counts = block_sums(block_macs, plan.ids)
     rows = np.arange(len(net_ms))
     predicted = [counts[row] * relative_least_squares(counts[rows != row, None],
                                                       net_ms[rows != row])[0] for row in rows]

@@ -121,4 +121,4 @@ def _scaled(features: FloatArray, latency_ms: FloatArray) -> tuple[FloatArray, F
 
 def _inverse(scaled: FloatArray, penalty: float) -> FloatArray:
     moment = scaled.T @ scaled + penalty * len(scaled) * np.eye(scaled.shape[1])
-    return np.linalg.inv(moment)
+    return np.asarray(np.linalg.inv(moment))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.few_shot_host import profile_host_few_shot
 from hardware_profiles.host import HostConfig, host_key, profile_host
 from hardware_profiles.identity import require_key
 from hardware_profiles.profile import HardwareProfile
@@ -118,6 +119,27 @@ def measure_host(supernet: Supernet, *, threads: int, watch: Watcher) -> Hardwar
     profile = profile_host(
         supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
         config=HostConfig(threads=threads),
+        progress=lambda done, total: watch(Event("profile", done, total)))
+    store.save(profile)
+    return profile
+
+
+def measure_host_few_shot(supernet: Supernet, *, nets: int, threads: int,
+                          watch: Watcher) -> HardwareProfile:
+    """Measures a few whole networks on this machine and stores the few-shot profile.
+
+    The blocks of a measured profile of the same space, if one is stored, may help the fit.
+
+    Raises:
+        ProfileError: Too few networks, or the profile could not be stored.
+    """
+    store = user_store()
+    store.require_writable()
+    key = host_key(supernet.space, supernet.vocabulary, threads=threads)
+    profile = profile_host_few_shot(
+        supernet.space, supernet.vocabulary, supernet.block_ids, nets=nets, seed=0,
+        threads=threads,
+        prior=store.measured(space=key.space, generator=key.generator, device=key.device),
         progress=lambda done, total: watch(Event("profile", done, total)))
     store.save(profile)
     return profile

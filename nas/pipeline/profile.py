@@ -8,19 +8,31 @@ from hardware_profiles.profile import CONSTANT, Calibration, HardwareProfile, Qu
 from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
-from nas.pipeline.compose import load_supernet, measure_host
+from nas.pipeline.compose import load_supernet, measure_host, measure_host_few_shot
 from nas.pipeline.events import Watcher, silent
 
 
-def run_profile(supernet: str, *, threads: int = 1, watch: Watcher = silent) -> HardwareProfile:
+def run_profile(supernet: str, *, threads: int = 1, few_shot: int | None = None,
+                watch: Watcher = silent) -> HardwareProfile:
     """Measures this machine for a supernet's space and stores the profile in place of an old one.
 
+    A few-shot profile lies beside a measured one, which stays in use.
+
+    Args:
+        supernet: Whose space.
+        threads: Of each inference.
+        few_shot: Measure only so many whole networks; None: every block.
+        watch: Is told of measuring.
+
     Raises:
-        InputError: An unknown supernet, or fewer than one thread.
+        InputError: An unknown supernet, fewer than one thread, or too few networks.
     """
     if threads < 1:
         raise InputError(f"--threads {threads}: at least 1")
-    return measure_host(load_supernet(supernet), threads=threads, watch=watch)
+    net = load_supernet(supernet)
+    if few_shot is None:
+        return measure_host(net, threads=threads, watch=watch)
+    return measure_host_few_shot(net, nets=few_shot, threads=threads, watch=watch)
 
 
 def load_profile(name: str) -> HardwareProfile:
@@ -57,7 +69,8 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("measured", f"{len(profile.entries)} blocks, {len(profile.subnets)} whole networks, "
                      f"{profile.created:%Y-%m-%d %H:%M} UTC"),
         ("model", _formula(fit)),
-        ("held out", f"{fit.test_count} networks: {_quality(fit.held_out)}"),
+        (fit.held_out_by if fit.held_out else "held-out networks",
+         f"{fit.test_count} networks: {_quality(fit.held_out)}" if fit.held_out else "none"),
         *((f"  {name} alone", _quality(found)) for name, found in fit.baselines.items()),
         ("repeats", _repeats(profile.validity)),
         ("warnings", "; ".join(profile.validity.warnings) or "none"),
@@ -68,9 +81,10 @@ def _row(name: str, profile: HardwareProfile | None, problem: str | None) -> dic
     if profile is None:
         return {"name": name, "kind": "unusable", "space": problem or "", "runtime": "",
                 "threads": 0, "within_10": 0.0, "created": ""}
+    held_out = profile.calibration.held_out
     return {"name": name, "kind": profile.kind, "space": profile.space,
             "runtime": f"{profile.runtime.name} {profile.runtime.version}",
-            "threads": profile.runtime.threads, "within_10": profile.calibration.held_out.in10,
+            "threads": profile.runtime.threads, "within_10": held_out.in10 if held_out else None,
             "created": f"{profile.created:%Y-%m-%d %H:%M}"}
 
 

@@ -186,8 +186,9 @@ def _point(outcome: Outcome) -> dict[str, Any]:
 
 def _device(profile: HardwareProfile) -> dict[str, Any]:
     held_out = profile.calibration.held_out
-    note = (f"{profile.calibration.test_count} held-out networks: {held_out.in10:.0%} within 10 %, "
-            f"rank {held_out.spearman:.3f}")
+    note = "never compared with whole networks" if held_out is None else (
+        f"{profile.calibration.test_count} held-out networks: {held_out.in10:.0%} within 10 %, "
+        f"rank {held_out.spearman:.3f}")
     return {"id": profile.device.id, "kind": profile.kind,
             "statistic": profile.statistic,
             "note": "; ".join([note, *profile.validity.warnings])}

@@ -21,11 +21,11 @@ import numpy as np
 from _few_shot_timings import CONFIGURATIONS, Timings, timings
 from _report import write_report
 
+from hardware_profiles.calibrate import quality
 from hardware_profiles.coverage import choose_rows, whitened
 from hardware_profiles.features import network_features
 from hardware_profiles.few_shot import assemble_few_shot, feature_sets, plan_few_shot
 from hardware_profiles.host import host_device
-from hardware_profiles.calibrate import quality
 from hardware_profiles.plan import draw_networks
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.table import METRIC, LatencyTable
@@ -58,14 +58,12 @@ def fit_and_check(of: Timings, fitted: IntArray, tested: IntArray,
 def as_shipped(of: Timings, prior: HardwareProfile | None) -> list[dict[str, Any]]:
     """Returns how the plan of `--few-shot` does, one row a number of networks and seed."""
     rows = []
-    for nets, seed in itertools.product(NETS, SEEDS):
-        plan = plan_few_shot(of.space, of.vocabulary.blocks, of.vocabulary.block_ids, nets=nets,
-                             seed=seed)
-        chosen = {tuple(row) for row in plan.codes.tolist()}
+    for (nets, seed), codes in planned(of).items():
+        chosen = {tuple(row) for row in codes.tolist()}
         others = [row for row in random_nets(of).tolist() if tuple(row) not in chosen]
-        tested = np.array(others, dtype=plan.codes.dtype)
+        tested = np.array(others, dtype=codes.dtype)
         rows.append({"networks": nets, "seed": seed, "tested": len(tested),
-                     **fit_and_check(of, plan.codes, tested, prior)})
+                     **fit_and_check(of, codes, tested, prior)})
     return rows
 
 
@@ -103,6 +101,13 @@ def summary(rows: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
             "worst_spearman": min(row["spearman"] for row in done)}
 
 
+def planned(of: Timings) -> dict[tuple[int, int], IntArray]:
+    """Returns the codes that `--few-shot` measures, by number of networks and seed."""
+    return {(nets, seed): plan_few_shot(of.space, of.vocabulary.blocks, of.vocabulary.block_ids,
+                                        nets=nets, seed=seed).codes
+            for nets, seed in itertools.product(NETS, SEEDS)}
+
+
 def random_nets(of: Timings) -> IntArray:
     """Returns the codes of the smallest, the largest, and random networks."""
     return draw_networks(of.space, RANDOM_NETS, 1)
@@ -112,7 +117,9 @@ def main() -> None:
     """Reads the option, measures what is missing, writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
-    work = parser.parse_args().work
+    parser.add_argument("--measure-only", action="store_true", help="analyse nothing")
+    options = parser.parse_args()
+    work = options.work
     work.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
     for name, configuration in CONFIGURATIONS.items():
@@ -120,7 +127,10 @@ def main() -> None:
         priors = {"alone": None}
         if configuration.prior:
             priors["with_prior"] = timings(configuration.prior, work).full_profile()
+        of.of(np.concatenate([random_nets(of), *planned(of).values()]))  # at once: less drift
         measured = of.latency_ms(random_nets(of))
+        if options.measure_only:
+            continue
         figures[name] = {"fastest_ms": measured.min(), "slowest_ms": measured.max(),
                          "prior": configuration.prior}
         for label, prior in priors.items():
@@ -132,6 +142,8 @@ def main() -> None:
                       f"{rows['worst_spearman']:.4f}), within 10 % {rows['in10']:.1%} (worst "
                       f"{rows['worst_in10']:.1%}), interval covers {rows['interval_covers']:.1%}",
                       flush=True)
+    if options.measure_only:
+        return
     print(write_report("few_shot", {"gates": GATES, "configurations": figures}, seed=SEEDS[0]))
 
 
