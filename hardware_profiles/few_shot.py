@@ -5,7 +5,7 @@ configuration that is wanted in a minute, gets a table too. Latency is a sum of 
 blocks; which features, cross-validation decides (see `hardware_profiles.few_shot_fit`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,13 +13,9 @@ import numpy as np
 from hardware_profiles.assemble import provenance
 from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
 from hardware_profiles.coverage import Method, choose_rows, whitened
-from hardware_profiles.features import BLOCKS, OWN_MS, graph_features, network_features
-from hardware_profiles.few_shot_fit import (
-    FewShotFit,
-    fit_few_shot,
-    independent_columns,
-    ratio_interval,
-)
+from hardware_profiles.features import OWN_MS, network_features
+from hardware_profiles.few_shot_features import feature_sets, set_features, usable_sets
+from hardware_profiles.few_shot_fit import FewShotFit, fit_few_shot, ratio_interval
 from hardware_profiles.identity import generator_hash, profile_key, require_space
 from hardware_profiles.measure import Measurement
 from hardware_profiles.plan import MeasurePlan, network_key
@@ -44,7 +40,6 @@ from nas.core.types import FloatArray, IntArray
 BlockIds = Callable[[IntArray], IntArray]
 
 POOL = 4000  # random networks to choose from, and to try a fit on
-PADDINGS = (1, 8, 16, 32)  # channels that a vector or tensor unit takes at once
 
 
 def plan_few_shot(space: GeneSpace, vocabulary: Sequence[Block], block_ids: BlockIds, *,
@@ -68,8 +63,7 @@ def plan_few_shot(space: GeneSpace, vocabulary: Sequence[Block], block_ids: Bloc
     """
     pool, sets = _pool(space, seed), feature_sets(vocabulary)
     pool_ids = block_ids(pool)
-    _require_enough(nets, {name: network_features(names, vocabulary, pool_ids)
-                           for name, names in sets.items()})
+    usable_sets(nets, set_features(sets, vocabulary, pool_ids))
     if nets > len(pool):
         raise ProfileError(f"space {space.id} has {len(pool)} networks to choose from, not {nets}")
     every = sorted({name for names in sets.values() for name in names})
@@ -81,27 +75,6 @@ def plan_few_shot(space: GeneSpace, vocabulary: Sequence[Block], block_ids: Bloc
         graphs={network_key(row): chain([vocabulary[i] for i in slots if i >= 0])
                 for row, slots in enumerate(ids)},
         codes=codes, ids=ids, calib_nets=nets)
-
-
-def feature_sets(vocabulary: Sequence[Block], *, prior: bool = False) -> dict[str, list[str]]:
-    """Returns the sets of features between which a fit chooses, by name, the plainest first.
-
-    Args:
-        vocabulary: The blocks; what none of them has is left out.
-        prior: Whether the blocks' own times on another configuration are known.
-    """
-    counted = sorted({name for block in vocabulary for name in graph_features(block.graph)})
-    kernels = [BLOCKS, *(name for name in counted if name.startswith("kernels:"))]
-    elems = [name for name in counted if name.startswith("elems:")]
-    sets: dict[str, list[str]] = {OWN_MS: [OWN_MS, BLOCKS]} if prior else {}
-    for padding in PADDINGS:
-        prefix = "macs" if padding == 1 else f"macs{padding}"
-        multiply = [name.replace("macs", prefix, 1) for name in counted if name.startswith("macs:")]
-        sets[f"kernels+{prefix}"] = [*kernels, *multiply]
-        sets[f"kernels+{prefix}+elems"] = [*kernels, *multiply, *elems]
-        if prior:
-            sets[f"{OWN_MS}+kernels+{prefix}+elems"] = [OWN_MS, *kernels, *multiply, *elems]
-    return sets
 
 
 def assemble_few_shot(space: GeneSpace, vocabulary: Sequence[Block], block_ids: BlockIds,
@@ -133,11 +106,9 @@ def assemble_few_shot(space: GeneSpace, vocabulary: Sequence[Block], block_ids: 
     nets = [measured.timings[network_key(row)] for row in range(len(plan.codes))]
     net_ms = np.array([timing.latency_ms for timing in nets])
     sets, own_ms = feature_sets(vocabulary, prior=prior is not None), _own_ms(prior)
-    pool_ids = block_ids(_pool(space, seed))
-    pool = {name: network_features(names, vocabulary, pool_ids, own_ms)
-            for name, names in sets.items()}
-    fit = fit_few_shot({name: network_features(sets[name], vocabulary, plan.ids, own_ms)
-                        for name in _require_enough(len(nets), pool)}, net_ms)
+    pool = set_features(sets, vocabulary, block_ids(_pool(space, seed)), own_ms)
+    shown = set_features(sets, vocabulary, plan.ids, own_ms)
+    fit = fit_few_shot({name: shown[name] for name in usable_sets(len(nets), pool)}, net_ms)
     if (pool[fit.features] @ fit.coefficients).min() <= 0:
         raise ProfileError(f"the fit to {len(nets)} networks gives some network of the space a "
                            "latency that is not positive; measure more networks")
@@ -170,16 +141,6 @@ def _own_ms(prior: HardwareProfile | None) -> dict[str, float]:
         return {}
     empty_ms = prior.calibration.empty_ms or 0.0
     return {entry.key: entry.timing.latency_ms - empty_ms for entry in prior.entries}
-
-
-def _require_enough(nets: int, features: Mapping[str, FloatArray]) -> list[str]:
-    # One network more than there are unknowns when one is left out.
-    needed = {name: independent_columns(matrix) + 2 for name, matrix in features.items()}
-    usable = [name for name, count in needed.items() if count <= nets]
-    if not usable:
-        raise ProfileError(f"{nets} networks are too few to fit this space's features; measure at "
-                           f"least {min(needed.values())}, better twice as many")
-    return usable
 
 
 def _calibration(fit: FewShotFit, names: Sequence[str], net_ms: FloatArray,

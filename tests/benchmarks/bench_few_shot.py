@@ -24,7 +24,8 @@ from _report import write_report
 from hardware_profiles.calibrate import quality
 from hardware_profiles.coverage import choose_rows, whitened
 from hardware_profiles.features import network_features
-from hardware_profiles.few_shot import assemble_few_shot, feature_sets, plan_few_shot
+from hardware_profiles.few_shot import assemble_few_shot, plan_few_shot
+from hardware_profiles.few_shot_features import feature_sets
 from hardware_profiles.host import host_device
 from hardware_profiles.plan import draw_networks
 from hardware_profiles.profile import HardwareProfile
