@@ -26,7 +26,7 @@ FOLDED = frozenset({"batch_norm", "relu", "flatten"})
 _PADDED = re.compile(r"macs([1-9]\d*):(\w+)")
 
 _KINDS = {"linear": "linear", "global_avg_pool": "pool", "hard_swish": "act", "silu": "act",
-          "sigmoid": "act", "mul": "mul", "add": "add"}
+          "sigmoid": "act", "hard_sigmoid": "act", "mul": "mul", "add": "add"}
 
 
 def kernel_kind(node: OpSpec, source: Shape) -> str | None:
