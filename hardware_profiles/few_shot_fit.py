@@ -67,14 +67,17 @@ def fit_few_shot(candidates: Mapping[str, FloatArray], latency_ms: FloatArray) -
 def ratio_interval(predicted_ms: FloatArray, measured_ms: FloatArray) -> tuple[float, float]:
     """Returns the bounds of measured / predicted that hold `COVERAGE` of new networks.
 
-    A prediction interval of Student's t over the logarithm of the ratios: quantiles of a
-    handful would be too narrow.
+    The wider, at each end, of two prediction intervals over the logarithm of the ratios:
+    Student's t, which is right for normal errors, and the order statistics that hold the share of
+    new networks whatever the errors look like; of fewer than 19 networks, the smallest and the
+    largest ratio.
     """
-    logs = np.log(measured_ms / predicted_ms)
-    count = len(logs)
-    half = (student_t.ppf(0.5 + COVERAGE / 2, count - 1) * logs.std(ddof=1)
-            * np.sqrt(1.0 + 1.0 / count))
-    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+    logs = np.sort(np.log(measured_ms / predicted_ms))
+    count, tail = len(logs), (1.0 - COVERAGE) / 2
+    half = student_t.ppf(1.0 - tail, count - 1) * logs.std(ddof=1) * np.sqrt(1.0 + 1.0 / count)
+    rank = max(1, int(tail * (count + 1)))
+    return (float(np.exp(min(logs.mean() - half, logs[rank - 1]))),
+            float(np.exp(max(logs.mean() + half, logs[-rank]))))
 
 
 def independent_columns(features: FloatArray) -> int:
