@@ -71,9 +71,9 @@ def test_a_table_becomes_a_profile(
     (["--space", SPACE, "--only", "resolution=32"], "has no rows with resolution 32"),
     (["--space", SPACE, "--only", "resolution=33"], "a multiple of 4"),
     (["--space", "supernets.mobilenet.ofa:nothing"], "has no 'nothing'"),
-    (["--space", "supernets.mobilenet.ofa:DEPTHS"], "is not callable"),
-    (["--space", "nas.core.errors:NasError"], "has no 'space'"),
-    (["--space", SPACE, "--about", "nowhere.toml"], "cannot be read"),
+    (["--space", "supernets.mobilenet.ofa:DEPTHS"], "it failed with TypeError"),
+    (["--space", "hardware_profiles.host:host_device"], "has no 'space'"),
+    (["--space", SPACE, "--only", "resolution=64", "--about", "nowhere.toml"], "cannot be read"),
 ])
 def test_a_table_that_cannot_be_used_is_one_line(
         capsys: pytest.CaptureFixture[str], files: tuple[str, str], options: list[str],
