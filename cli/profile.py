@@ -25,6 +25,9 @@ def run(
     allow_contended: Annotated[bool, typer.Option(
         "--allow-contended",
         help="Keep a measurement that was disturbed; the profile says so.")] = False,
+    few_shot: Annotated[int | None, typer.Option(
+        "--few-shot", metavar="N",
+        help="Measure only N whole networks; 20 are plenty. A full profile stays in use.")] = None,
     json: Json = False,
 ) -> None:
     """Measure this machine for a supernet's space, anew, and store the profile.
@@ -37,7 +40,29 @@ def run(
     with progress() as watch:
         profile = run_profile(
             supernet, threads=threads, precision=precision, batch=batch, resolution=resolution,
-            provider=provider, allow_contended=allow_contended, watch=watch)
+            provider=provider, allow_contended=allow_contended,
+            few_shot=few_shot, watch=watch)
+    if json:
+        print_json(profile.model_dump(mode="json"))
+    else:
+        _show(profile.id)
+
+
+@app.command("import-table")
+def import_table(
+    table: Annotated[Path, typer.Argument(help="CSV file: key, latency_ms or mean_ms, a row a "
+                                               "block.", exists=True, dir_okay=False)],
+    about: Annotated[Path, typer.Option(help="TOML file: what device and runtime it is of.")],
+    space: Annotated[str, typer.Option(help="A supernet, or module:factory of a space.")],
+    only: Annotated[list[str] | None, typer.Option(
+        metavar="COLUMN=VALUE", help="Rows with this value alone, such as resolution=224.")] = None,
+    json: Json = False,
+) -> None:
+    """Store a table of block latencies that somebody else measured as a profile."""
+    from cli.render import print_json
+    from nas.pipeline.profile_table import import_profile_table
+
+    profile = import_profile_table(table, about=about, space=space, only=only or ())
     if json:
         print_json(profile.model_dump(mode="json"))
     else:

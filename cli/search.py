@@ -39,7 +39,8 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, searcher,
-         budget, require_measured, executor, threads, seed, storage, out)  # read from the context: see _given
+         budget, require_measured, executor, threads, seed, storage, out)
+    # All of these are read from the context: see _given.
     from cli.render import print_json, progress
     from nas.core.errors import InputError
     from nas.pipeline.config import make_config, read_config

@@ -142,10 +142,10 @@ def fresh_networks(profile: HardwareProfile, space: GeneSpace, count: int, *,
 
 
 def baselines(table: LatencyTable, codes: IntArray, measured_ms: FloatArray) -> dict[str, Quality]:
-    """Returns the quality of the profile's two baselines on other networks.
+    """Returns the quality of the profile's baselines on other networks.
 
-    These are the sum of the blocks' own times, and MACs times the factor that fits the
-    profile's calibration networks.
+    These are the sum of the blocks' own times, if the profile has any, and MACs times the factor
+    that fits the profile's calibration networks.
 
     Raises:
         ProfileError: The profile holds no calibration networks.
@@ -155,7 +155,6 @@ def baselines(table: LatencyTable, codes: IntArray, measured_ms: FloatArray) -> 
     if not fitted:
         raise ProfileError(f"profile {profile.id} holds no calibration networks; {AGAIN}")
     times = {entry.key: entry.timing.latency_ms for entry in profile.entries}
-    block_ms = np.array([times[block.key] for block in table.vocabulary])
     block_macs = np.array([macs(block.graph) for block in table.vocabulary], dtype=np.float64)
 
     def total(per_block: FloatArray, of: IntArray) -> FloatArray:
@@ -164,5 +163,8 @@ def baselines(table: LatencyTable, codes: IntArray, measured_ms: FloatArray) -> 
     factor = relative_least_squares(
         total(block_macs, np.array([net.codes for net in fitted]))[:, None],
         np.array([net.timing.latency_ms for net in fitted]))[0]
-    return {"block_sum": quality(total(block_ms, codes), measured_ms),
-            "macs": quality(factor * total(block_macs, codes), measured_ms)}
+    found = {"macs": quality(factor * total(block_macs, codes), measured_ms)}
+    if times and profile.kind == "measured":  # a few-shot profile's blocks are of another key
+        block_ms = np.array([times[block.key] for block in table.vocabulary])
+        found["block_sum"] = quality(total(block_ms, codes), measured_ms)
+    return found

@@ -3,9 +3,12 @@
 A feature is ``"own_ms"`` (the block's measured time without the cost of a run), ``"blocks"`` (1
 each), or ``"kernels:KIND"``, ``"macs:KIND"`` and ``"elems:KIND"``: how many kernels of a kind a
 runtime starts for the block, their multiply-adds, and the numbers they read and write (input,
-weights, output). Kinds are those of `kernel_kind`.
+weights, output). Kinds are those of `kernel_kind`. ``"macs16:KIND"`` counts the multiply-adds with
+channels rounded up to a multiple of 16, or of whatever number stands there: kernels that work on
+whole vectors of channels pay for the rest of the last one, too.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,15 +16,17 @@ import numpy as np
 from nas.core.blocks import Block, BlockGraph, OpSpec, Shape
 from nas.core.costs import node_macs, node_params
 from nas.core.errors import ProfileError
-from nas.core.types import FloatArray
+from nas.core.types import FloatArray, IntArray
 
 OWN_MS, BLOCKS = "own_ms", "blocks"
 
 # Operators that runtimes fold into the kernel in front of them, or that move no data.
 FOLDED = frozenset({"batch_norm", "relu", "flatten"})
 
+_PADDED = re.compile(r"macs([1-9]\d*):(\w+)")
+
 _KINDS = {"linear": "linear", "global_avg_pool": "pool", "hard_swish": "act", "silu": "act",
-          "sigmoid": "act", "mul": "mul", "add": "add"}
+          "sigmoid": "act", "hard_sigmoid": "act", "mul": "mul", "add": "add"}
 
 
 def kernel_kind(node: OpSpec, source: Shape) -> str | None:
@@ -69,6 +74,26 @@ def block_features(vocabulary: Sequence[Block]) -> dict[str, FloatArray]:
             for name in sorted({name for one in counted for name in one})}
 
 
+def padded_macs(graph: BlockGraph, multiple: int) -> dict[str, float]:
+    """Returns the multiply-adds by kind, channels rounded up to a multiple.
+
+    Of a convolution's output that is always so; of its input only for 1×1 kernels: what a dense
+    larger kernel reads is often the image, whose few channels runtimes do not pad.
+    """
+    found: dict[str, float] = {}
+    for node in graph.nodes:
+        source = graph.shape_of(node.inputs[0])
+        kind, macs = kernel_kind(node, source), float(node_macs(node, source))
+        if kind is None or not macs:
+            continue
+        if node.kind == "conv2d":
+            macs *= _padding(node.output.shape[0], multiple)
+            if kind == "pw":
+                macs *= _padding(source[0], multiple)
+        found[kind] = found.get(kind, 0.0) + macs
+    return found
+
+
 def feature_matrix(names: Sequence[str], vocabulary: Sequence[Block],
                    own_ms: Mapping[str, float] | None = None) -> FloatArray:
     """Returns the features of each block, (blocks, names).
@@ -82,12 +107,16 @@ def feature_matrix(names: Sequence[str], vocabulary: Sequence[Block],
         ProfileError: A block has no measured time, or there is no feature of that name.
     """
     for name in names:
-        if name not in (OWN_MS, BLOCKS) and name.partition(":")[0] not in (
-                "kernels", "macs", "elems"):
+        if name not in (OWN_MS, BLOCKS) and not _PADDED.fullmatch(name) and (
+                name.partition(":")[0] not in ("kernels", "macs", "elems")):
             raise ProfileError(f"no feature is called {name!r}")
+    multiples = {name: int(found[1]) for name in names if (found := _PADDED.fullmatch(name))}
     matrix = np.zeros((len(vocabulary), len(names)))
     for row, block in enumerate(vocabulary):
         counted = graph_features(block.graph)
+        for multiple in set(multiples.values()):
+            counted |= {f"macs{multiple}:{kind}": value
+                        for kind, value in padded_macs(block.graph, multiple).items()}
         for column, name in enumerate(names):
             if name == BLOCKS:
                 matrix[row, column] = 1.0
@@ -96,6 +125,31 @@ def feature_matrix(names: Sequence[str], vocabulary: Sequence[Block],
             else:
                 matrix[row, column] = counted.get(name, 0.0)
     return matrix
+
+
+def network_features(names: Sequence[str], vocabulary: Sequence[Block], ids: IntArray,
+                     own_ms: Mapping[str, float] | None = None) -> FloatArray:
+    """Returns the features of whole networks: sums over their blocks, then the constant 1.
+
+    Args:
+        names: Of features.
+        vocabulary: The blocks.
+        ids: Of each network's blocks, (N, slots), −1 where a slot is empty.
+        own_ms: Block key → ms, for ``"own_ms"``.
+
+    Returns:
+        (N, names + 1).
+
+    Raises:
+        ProfileError: As `feature_matrix`.
+    """
+    blocks = feature_matrix(names, vocabulary, own_ms)
+    padded = np.vstack([blocks, np.zeros(len(names))])  # id −1 reads the zeros
+    return np.column_stack([padded[ids].sum(axis=1), np.ones(len(ids))])
+
+
+def _padding(channels: int, multiple: int) -> float:
+    return -(-channels // multiple) * multiple / channels
 
 
 def _own(block: Block, own_ms: Mapping[str, float]) -> float:

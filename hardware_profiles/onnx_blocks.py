@@ -109,6 +109,10 @@ def _silu(writer: _Writer, node: OpSpec) -> None:
     writer.add("Mul", node, (gate,))
 
 
+def _hard_sigmoid(writer: _Writer, node: OpSpec) -> None:
+    writer.add("HardSigmoid", node, alpha=1.0 / 6.0, beta=0.5)  # relu6(x + 3) / 6
+
+
 def _global_avg_pool(writer: _Writer, node: OpSpec) -> None:
     axes = writer.constant(node, "axes", np.array([2, 3], np.int64))
     writer.add("ReduceMean", node, (axes,), keepdims=1)
@@ -125,6 +129,7 @@ def _plain(op_type: str) -> Callable[[_Writer, OpSpec], None]:
 
 _WRITERS: dict[str, Callable[[_Writer, OpSpec], None]] = {
     "conv2d": _conv2d, "batch_norm": _batch_norm, "linear": _linear, "silu": _silu,
+    "hard_sigmoid": _hard_sigmoid,
     "global_avg_pool": _global_avg_pool, "flatten": _flatten, "relu": _plain("Relu"),
     "hard_swish": _plain("HardSwish"), "sigmoid": _plain("Sigmoid"), "mul": _plain("Mul"),
     "add": _plain("Add"),

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from hardware_profiles.identity import ProfileKey, profile_key
 from nas.core.blocks import Shape
+from nas.core.errors import ProfileError
 
 SCHEMA_VERSION = 2
 
@@ -125,6 +126,20 @@ class Timing(_Frozen):
     energy_mj: float | None = None
 
 
+class TableTime(_Frozen):
+    """One row of a table that somebody else measured: all that such tables tell.
+
+    Attributes:
+        latency_ms: As the table has it.
+        std_ms: Standard deviation of the runs, if the table has it.
+        runs: How many there were, if the table has it.
+    """
+
+    latency_ms: float
+    std_ms: float | None = None
+    runs: int | None = None
+
+
 class Entry(_Frozen):
     """A block of the vocabulary, measured alone.
 
@@ -134,7 +149,7 @@ class Entry(_Frozen):
     """
 
     key: str
-    timing: Timing
+    timing: Timing | TableTime
 
 
 class Subnet(_Frozen):
@@ -203,10 +218,12 @@ class Calibration(_Frozen):
         empty_ms: The measured empty graph, taken off each block's own time; None without blocks.
         calib_count: Networks fitted on.
         test_count: Networks that `held_out` is over.
-        held_out: Quality on networks that the prediction did not see.
+        held_out: Quality on networks that the prediction did not see; None where no whole network
+            was ever measured, as with an imported table.
         held_out_by: How these were left out.
-        lower_ratio: 5 % quantile of measured / predicted over these networks.
-        upper_ratio: The 95 % quantile.
+        lower_ratio: 5 % quantile of measured / predicted over these networks (of a prediction
+            interval for new ones, where they are few); 1 where none were measured.
+        upper_ratio: The 95 % quantile, likewise.
         baselines: Held-out quality of ``block_sum`` (nothing fitted) and ``macs`` (one factor
             fitted on the same networks), to see what the calibration gains.
         cross_validation: Quality of each model that was a candidate, on the networks fitted on,
@@ -219,13 +236,24 @@ class Calibration(_Frozen):
     empty_ms: float | None = None
     calib_count: int
     test_count: int
-    held_out: Quality
+    held_out: Quality | None
     held_out_by: Literal["held-out networks", "cross-validation", "leave one model out"] = (
         "held-out networks")
     lower_ratio: float
     upper_ratio: float
     baselines: dict[str, Quality] = {}
     cross_validation: dict[str, Quality] = {}
+
+    def stated_quality(self) -> Quality:
+        """Returns `held_out`.
+
+        Raises:
+            ProfileError: No whole network was measured.
+        """
+        if self.held_out is None:
+            raise ProfileError("this profile is a table whose sums were never compared with whole "
+                               "networks, so there is no stated error to check")
+        return self.held_out
 
 
 class Validity(_Frozen):
@@ -278,7 +306,7 @@ class HardwareProfile(_Frozen):
         runtime: What executed the networks.
         space: Id of the space.
         generator: See `generator_hash`.
-        protocol: How a latency was taken; None for an estimate.
+        protocol: How a latency was taken; None for an estimate or an imported table.
         entries: Each block of the vocabulary, in its order; none if only networks were measured.
         subnets: Whole networks: those of the fit, then those held out.
         calibration: From blocks to networks, and how well that holds.
@@ -306,7 +334,7 @@ class HardwareProfile(_Frozen):
 
     @property
     def statistic(self) -> str:
-        """What a latency is, such as ``"cpu_min_median"``; ``"published"`` for an estimate."""
+        """What a latency is, such as ``"cpu_min_median"``; ``"published"`` if others took it."""
         return self.protocol.statistic if self.protocol else "published"
 
     @property

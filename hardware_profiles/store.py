@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import platformdirs
 
@@ -14,6 +15,7 @@ from hardware_profiles.profile_file import read_profile, write_profile
 from nas.core.errors import ProfileError
 
 CACHE_VARIABLE = "NAS_CACHE_DIR"
+KINDS: tuple[Kind, ...] = get_args(Kind)  # best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +38,39 @@ class ProfileStore:
         return self.folder / f"{key.name(kind)}.json"
 
     def find(self, key: ProfileKey) -> HardwareProfile | None:
-        """Returns the profile with this key, or None if there is none yet.
+        """Returns the best profile with this key, or None if there is none yet.
+
+        A measured one comes before a few-shot one, and that before an estimate.
 
         Raises:
             ProfileError: Its file is unreadable, damaged, of another schema version, or holds
-                another key.
+                another key or kind. A worse kind never stands in for a damaged better one.
         """
-        path = self.path(key)
-        try:
-            if not path.exists():
-                return None
-        except OSError:
-            raise ProfileError(f"profile folder {self.folder} cannot be read; set "
-                               f"{CACHE_VARIABLE} to a folder that can") from None
-        profile = read_profile(path)
-        if profile.key != key:
-            raise ProfileError(f"profile {path} is not what its name says; delete it and {AGAIN}")
-        return profile
+        for kind in KINDS:
+            path = self.path(key, kind)
+            try:
+                if not path.exists():
+                    continue
+            except OSError:
+                raise ProfileError(f"profile folder {self.folder} cannot be read; set "
+                                   f"{CACHE_VARIABLE} to a folder that can") from None
+            profile = read_profile(path)
+            if profile.key != key or profile.kind != kind:
+                raise ProfileError(f"profile {path} is not what its name says; delete it and "
+                                   f"{AGAIN}")
+            return profile
+        return None
+
+    def measured(self, *, space: str, generator: str, device: str) -> HardwareProfile | None:
+        """Returns the newest measured profile of a space as it is now, or None.
+
+        One of the device comes before any other; files that cannot be used are passed over.
+        """
+        found = [item.profile for item in self.list()
+                 if item.profile is not None and item.profile.kind == "measured"
+                 and (item.profile.space, item.profile.generator) == (space, generator)]
+        return max(found, default=None, key=lambda profile: (profile.device.id == device,
+                                                             profile.created))
 
     def save(self, profile: HardwareProfile) -> Path:
         """Writes the profile, whole or not at all, in place of one with the same key.

@@ -51,9 +51,10 @@ def assess(vocabulary: Sequence[Block], nets: Sequence[Timing], measured: Measur
     if unstable:
         warnings.append(f"{unstable} of {len(measured.timings)} models did not settle within "
                         f"{protocol.max_passes} passes")
-    if calibration.held_out.in10 < HELD_OUT_WITHIN_10:
-        warnings.append(f"only {calibration.held_out.in10:.0%} of held-out networks are within "
-                        "10 % of the prediction")
+    held_out = calibration.held_out
+    if held_out is not None and held_out.in10 < HELD_OUT_WITHIN_10:
+        warnings.append(f"only {held_out.in10:.0%} of held-out networks are within 10 % of the "
+                        "prediction")
     return Validity(
         input_shape=vocabulary[0].graph.inputs[0].shape,
         ops=tuple(sorted({node.kind for block in vocabulary for node in block.graph.nodes})),

@@ -74,7 +74,7 @@ def judge(estimate: Estimate, measured_ms: FloatArray, *, stated: Calibration) -
     needed = inside_needed(count, held_out=stated.test_count)
     errors = estimate.value / measured_ms - 1.0
     margin = stats.t.ppf(1.0 - LEVEL, count - 1) * errors.std(ddof=1) / math.sqrt(count)
-    limit = abs(stated.held_out.bias) + BIAS_TOLERANCE + float(margin)
+    limit = abs(stated.stated_quality().bias) + BIAS_TOLERANCE + float(margin)
     problems = []
     if inside < needed:
         problems.append(f"{inside} of {count} fresh networks are within the stated interval, at "
@@ -90,10 +90,12 @@ def require_enough(count: int, stated: Calibration) -> None:
     """Checks that there are enough networks for a verdict, before they are measured.
 
     Raises:
-        ProfileError: Fewer than `MIN_NETS` fresh or held-out networks, or more than `MAX_NETS`.
+        ProfileError: Fewer than `MIN_NETS` fresh or held-out networks, more than `MAX_NETS`, or a
+            profile that states no error.
     """
     if not MIN_NETS <= count <= MAX_NETS:
         raise ProfileError(f"--nets {count}: a check takes {MIN_NETS} to {MAX_NETS} networks")
+    stated.stated_quality()
     if stated.test_count < MIN_NETS:
         raise ProfileError(f"the profile states an error over {stated.test_count} held-out "
                            f"networks, too few to check (at least {MIN_NETS}); {AGAIN}")

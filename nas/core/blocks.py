@@ -15,7 +15,8 @@ Shape = tuple[int, ...]
 BYTES_PER_ELEMENT = 4  # fp32
 
 # Operators that may overwrite their input when nobody else reads it.
-IN_PLACE = frozenset({"batch_norm", "relu", "hard_swish", "silu", "sigmoid", "flatten"})
+IN_PLACE = frozenset({"batch_norm", "relu", "hard_swish", "silu", "sigmoid", "hard_sigmoid",
+                      "flatten"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class OpSpec:
 
     Attributes:
         kind: ``conv2d``, ``batch_norm``, ``relu``, ``hard_swish``, ``silu``, ``sigmoid``,
-            ``global_avg_pool``, ``mul``, ``add``, ``flatten`` or ``linear``.
+            ``hard_sigmoid``, ``global_avg_pool``, ``mul``, ``add``, ``flatten`` or ``linear``.
         inputs: Names of the tensors read, in order.
         output: The tensor made.
         kernel: Side of a conv2d's square kernel, padded by ``kernel // 2``; else 1.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.few_shot_host import run_few_shot
 from hardware_profiles.host import HostConfig, host_key
 from hardware_profiles.host_run import run_host
 from hardware_profiles.identity import generator_hash, require_key, require_space
@@ -134,6 +135,20 @@ def measure_host(supernet: Supernet | Design, *, config: HostConfig, keep_doubtf
         user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
         config=config, keep_doubtful=keep_doubtful, notice=notice,
         progress=lambda done, total: watch(Event("profile", done, total, note)))
+
+
+def measure_few_shot(supernet: Supernet | Design, *, nets: int, config: HostConfig,
+                     keep_doubtful: bool, watch: Watcher) -> HardwareProfile:
+    """Measures a few whole networks on this machine and stores the few-shot profile.
+
+    Raises:
+        MeasurementError: The measurement cannot be trusted, and `keep_doubtful` is false.
+        ProfileError: Too few networks, or the profile could not be stored.
+    """
+    return run_few_shot(
+        user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, nets=nets, seed=0,
+        config=config, keep_doubtful=keep_doubtful,
+        progress=lambda done, total: watch(Event("profile", done, total)))
 
 
 def _made(kind: str, name: str, members: Sequence[str], factory: Callable[[], Any]) -> Any:

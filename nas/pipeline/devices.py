@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hardware_profiles.estimate import DeviceEstimate, estimated_profile, find_estimate
+
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store

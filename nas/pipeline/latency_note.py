@@ -15,7 +15,8 @@ def latency_note(profile: HardwareProfile) -> str:
     """Returns in one line how the latencies came about and how far they can be trusted."""
     fit = profile.calibration
     parts = [ESTIMATED] if profile.kind == "estimated" else []
-    parts.append(f"{fit.test_count} networks ({fit.held_out_by}): {fit.held_out.in10:.0%} within "
+    parts.append("never compared with whole networks" if fit.held_out is None else
+                 f"{fit.test_count} networks ({fit.held_out_by}): {fit.held_out.in10:.0%} within "
                  f"10 %, rank {fit.held_out.spearman:.3f}")
     if profile.validity.extrapolated:
         parts.append(f"extrapolated: {', '.join(profile.validity.extrapolated)}")

@@ -19,7 +19,7 @@ from hardware_profiles.profile_file import read_profile
 from hardware_profiles.session import provider_name
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError, RunInterrupted
-from nas.pipeline.compose import measure_host
+from nas.pipeline.compose import measure_few_shot, measure_host
 from nas.pipeline.design import load_design
 from nas.pipeline.events import Watcher, silent
 
@@ -28,8 +28,11 @@ _DEFAULTS = {"threads": 1, "precision": "fp32", "batch": 1, "provider": "cpu"}
 
 def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", batch: int = 1,
                 resolution: int | None = None, provider: str = "cpu",
-                allow_contended: bool = False, watch: Watcher = silent) -> HardwareProfile:
+                allow_contended: bool = False, few_shot: int | None = None,
+                watch: Watcher = silent) -> HardwareProfile:
     """Measures this machine for a supernet's space and stores the profile in place of an old one.
+
+    A few-shot profile lies beside a measured one, which stays in use.
 
     Args:
         supernet: Its name, factory or folder.
@@ -39,6 +42,7 @@ def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", bat
         resolution: Side of the input images; None: the supernet's own.
         provider: ONNX Runtime's execution provider, in full or in short.
         allow_contended: Whether a measurement that other programs disturbed is kept, marked.
+        few_shot: Measure only so many whole networks; None: every block.
         watch: Is told of measuring.
 
     Raises:
@@ -49,6 +53,9 @@ def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", bat
     config = HostConfig(threads=_at_least_one("--threads", threads), batch=_at_least_one(
         "--batch", batch), precision=_precision(precision), provider=provider_name(provider))
     design = load_design(supernet, resolution=resolution)
+    if few_shot is not None:
+        return measure_few_shot(design, nets=few_shot, config=config,
+                                keep_doubtful=allow_contended, watch=watch)
     try:
         return measure_host(design, config=config, keep_doubtful=allow_contended, watch=watch)
     except KeyboardInterrupt:
@@ -108,7 +115,8 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("measured", f"{len(profile.entries)} blocks, {len(profile.subnets)} whole networks, "
                      f"{profile.created:%Y-%m-%d %H:%M} UTC"),
         ("model", _formula(fit)),
-        ("held out", f"{fit.test_count} networks: {_quality(fit.held_out)}"),
+        (fit.held_out_by if fit.held_out else "held-out networks",
+         f"{fit.test_count} networks: {_quality(fit.held_out)}" if fit.held_out else "none"),
         *((f"  {name} alone", _quality(found)) for name, found in fit.baselines.items()),
         *((f"  {name} cross-validated", _quality(found))
           for name, found in fit.cross_validation.items()),
@@ -123,9 +131,10 @@ def _row(name: str, profile: HardwareProfile | None, problem: str | None) -> dic
     if profile is None:
         return {"name": name, "kind": "unusable", "space": problem or "", "runtime": "",
                 "threads": 0, "within_10": 0.0, "created": ""}
+    held_out = profile.calibration.held_out
     return {"name": name, "kind": profile.kind, "space": profile.space,
             "runtime": f"{profile.runtime.name} {profile.runtime.version}",
-            "threads": profile.runtime.threads, "within_10": profile.calibration.held_out.in10,
+            "threads": profile.runtime.threads, "within_10": held_out.in10 if held_out else None,
             "created": f"{profile.created:%Y-%m-%d %H:%M}"}
 
 

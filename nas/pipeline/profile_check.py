@@ -63,9 +63,10 @@ def check_rows(check: ProfileCheck) -> list[list[object]]:
     """Returns the rows under `COLUMNS`: fresh networks above those that the profile held out."""
     stated = check.profile.calibration
     rows = [_row("fresh", len(check.measured_ms), check.verdict.quality),
-            _row("held out", stated.test_count, stated.held_out)]
+            _row("held out", stated.test_count, stated.stated_quality())]
     for name, text in (("block_sum", "raw sum"), ("macs", "MACs")):
-        rows.append(_row(f"fresh, {text}", len(check.measured_ms), check.baselines[name]))
+        if name in check.baselines:
+            rows.append(_row(f"fresh, {text}", len(check.measured_ms), check.baselines[name]))
         if name in stated.baselines:
             rows.append(_row(f"held out, {text}", stated.test_count, stated.baselines[name]))
     return rows
@@ -91,7 +92,7 @@ def check_payload(check: ProfileCheck) -> dict[str, Any]:
         "problems": list(verdict.problems), "networks": len(check.measured_ms),
         "inside": verdict.inside, "inside_needed": verdict.inside_needed,
         "bias_limit": verdict.bias_limit, "fresh": verdict.quality.model_dump(),
-        "held_out": stated.held_out.model_dump(),
+        "held_out": stated.stated_quality().model_dump(),
         "baselines": {
             "fresh": {name: found.model_dump() for name, found in check.baselines.items()},
             "held_out": {name: found.model_dump() for name, found in stated.baselines.items()}},

@@ -54,12 +54,13 @@ def test_every_shipped_block_is_valid_onnx_of_its_shapes(shipped_config):
 
 
 def test_pointwise_operators_compute_what_their_names_say():
-    for kind in ("silu", "hard_swish", "sigmoid", "relu"):
+    for kind in ("silu", "hard_swish", "sigmoid", "hard_sigmoid", "relu"):
         x = np.random.default_rng(1).standard_normal((4, 2, 3, 3), dtype=np.float32)
         graph = GraphBuilder(TensorSpec("x", (2, 3, 3)))
         graph.unary(kind, graph.input)
         sigmoid = 1 / (1 + np.exp(-x))
         expected = {"silu": x * sigmoid, "sigmoid": sigmoid, "relu": np.maximum(x, 0),
+                    "hard_sigmoid": np.clip(x + 3, 0, 6) / 6,
                     "hard_swish": x * np.clip(x + 3, 0, 6) / 6}[kind]
         np.testing.assert_allclose(run(graph.build(), x), expected, rtol=1e-5, atol=1e-6)
 

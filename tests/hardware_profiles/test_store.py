@@ -38,6 +38,44 @@ def test_what_is_saved_is_found_by_its_key(make_profile, tmp_path):
     assert [(item.path, item.profile) for item in store.list()] == [(path, profile)]
 
 
+def test_the_best_kind_is_found_and_none_replaces_another(make_profile, tmp_path):
+    store = ProfileStore(tmp_path)
+    kinds = ("estimated", "fewshot", "measured")  # worst first
+    for kind in kinds:
+        store.save(make_profile(kind=kind))
+        assert store.find(make_profile().key).kind == kind
+    for kind in kinds:
+        store.save(make_profile(kind=kind))
+    assert store.find(make_profile().key).kind == "measured"
+    assert sorted(item.profile.kind for item in store.list()) == sorted(kinds)
+
+
+def test_a_worse_kind_does_not_stand_in_for_a_damaged_better_one(make_profile, tmp_path):
+    store, profile = ProfileStore(tmp_path), make_profile()
+    store.save(make_profile(kind="fewshot"))
+    store.save(profile).write_text("{")
+    with pytest.raises(ProfileError, match="is damaged"):
+        store.find(profile.key)
+
+
+def test_a_prior_is_the_newest_measured_one_of_the_space_this_device_first(make_profile, tmp_path):
+    store, profile = ProfileStore(tmp_path), make_profile()
+    asked = {"space": profile.space, "generator": profile.generator, "device": profile.device.id}
+    assert store.measured(**asked) is None
+    store.save(make_profile(kind="fewshot"))
+    assert store.measured(**asked) is None
+    store.save(profile)
+    elsewhere = make_profile(id="elsewhere",
+                             device=profile.device.model_copy(update={"id": "board"}))
+    store.save(elsewhere)
+    assert store.measured(**asked) == profile
+    assert store.measured(**asked | {"device": "board"}) == elsewhere
+    assert store.measured(**asked | {"device": "a third"}) == elsewhere
+    assert store.measured(**asked | {"generator": "of another day"}) is None
+    store.path(profile.key).write_text("{")
+    assert store.measured(**asked) == elsewhere
+
+
 def test_a_damaged_file_is_listed_with_its_problem_and_never_used(make_profile, tmp_path):
     store, profile = ProfileStore(tmp_path), make_profile()
     store.save(profile).write_text("{")

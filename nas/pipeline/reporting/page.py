@@ -85,8 +85,9 @@ def _exits(facts: RunFacts) -> Html:
 
 def _latency(facts: RunFacts) -> Html:
     fit, figure = facts.profile.calibration, latency_figure(facts)
-    rows = [("prediction", fit.held_out), *((f"{name.replace('_', ' ')} alone", quality)
-                                            for name, quality in fit.baselines.items())]
+    rows = [("prediction", fit.held_out)] if fit.held_out else []
+    rows += [(f"{name.replace('_', ' ')} alone", quality)
+             for name, quality in fit.baselines.items()]
     note = (f"{fit.test_count} networks that the prediction was not fitted on (it was on "
             f"{fit.calib_count} others). Dashed: equal; shaded: within 5 %.")
     if figure and facts.results and facts.results.best.measured_latency_ms:
