@@ -64,6 +64,7 @@ class Bundle:
                 self._zip = zipfile.ZipFile(path)
             self.manifest = json.loads(self._read("manifest.json").decode())  # type: Record
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            self.close()
             raise AgentError("bundle %s cannot be read (%s); copy it here again, whole"
                              % (path, error))
         if not isinstance(self.manifest, dict) or "schema_version" not in self.manifest:
@@ -72,6 +73,10 @@ class Bundle:
             raise AgentError("bundle %s has schema version %s, this agent reads %d; use the agent "
                              "that came with it" % (path, self.manifest["schema_version"],
                                                     SCHEMA_VERSION))
+
+    def close(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
 
     def verify(self) -> None:
         """Compares manifest and every file with their hashes."""
@@ -407,16 +412,23 @@ class Journal:
 
     def __init__(self, path: str, header: Record) -> None:
         self.file = open(path, "a+b")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AgentError("another agent is writing %s; wait for it, or give another --out"
-                             % path)
         self.path = path
         self.passes = {}  # type: Dict[str, List[Record]]
         self.states = []  # type: List[Record]
         self.peaks = {}  # type: Dict[str, Optional[int]]
         self.energy = {}  # type: Dict[str, Record]
+        try:
+            self._open(header)
+        except BaseException:
+            self.file.close()
+            raise
+
+    def _open(self, header: Record) -> None:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AgentError("another agent is writing %s; wait for it, or give another --out"
+                             % self.path)
         records = list(self._whole_lines())
         if not records:
             self.add(header)
@@ -426,7 +438,7 @@ class Journal:
                        for name in sorted(set(theirs) | set(ours))
                        if theirs.get(name) != ours.get(name)]
             raise AgentError("%s holds a measurement under other conditions (%s); go on as it was "
-                             "begun, or delete it to begin anew" % (path, "; ".join(changed)))
+                             "begun, or delete it to begin anew" % (self.path, "; ".join(changed)))
         for record in records[1:]:
             self._take(record)
 
@@ -659,7 +671,14 @@ def write_whole(path: str, content: Record) -> None:
 
 
 def work(options: argparse.Namespace) -> None:
-    bundle, machine = Bundle(options.bundle), Machine(options.root)
+    bundle = Bundle(options.bundle)
+    try:
+        measure(options, bundle, Machine(options.root))
+    finally:
+        bundle.close()
+
+
+def measure(options: argparse.Namespace, bundle: Bundle, machine: Machine) -> None:
     setup = make_setup(options, bundle.manifest)
     if finished(options.out, bundle.manifest["id"], setup):
         say("%s is complete already; delete it to measure anew" % options.out)
@@ -667,9 +686,9 @@ def work(options: argparse.Namespace) -> None:
     bundle.verify()
     if options.max_temp is not None and not machine.temperatures():
         raise AgentError("no temperature sensor can be read here; leave out --max-temp")
-    sensor = power_sensor(machine) if options.power else None
+    header = {"journal": SCHEMA_VERSION, "bundle": bundle.manifest["id"], "setup": setup}
+    sensor, journal = power_sensor(machine) if options.power else None, None
     try:
-        header = {"journal": SCHEMA_VERSION, "bundle": bundle.manifest["id"], "setup": setup}
         journal = Journal(options.out + ".journal", header)
         bench = Bench(bundle, setup, journal, machine, options.max_temp)
         bench.note("start")
@@ -683,6 +702,8 @@ def work(options: argparse.Namespace) -> None:
     finally:
         if sensor is not None:
             sensor.close()
+        if journal is not None:
+            journal.file.close()
     say("done: take %s back and run `nas profile import %s` there"
         % (options.out, os.path.basename(options.out)))
 
