@@ -64,6 +64,14 @@ class ModelRecord(_Frozen):
     energy: EnergyRecord | None
 
 
+class Repeats(_Frozen):
+    """How often each model was measured; see `hardware_profiles.profile.MeasureProtocol`."""
+
+    runs: Annotated[int, Field(ge=1)]
+    passes: Annotated[int, Field(ge=2)]
+    max_passes: Annotated[int, Field(ge=2)]
+
+
 class Setup(_Frozen):
     """How the agent ran the models; see `hardware_profiles.profile.Runtime`."""
 
@@ -76,6 +84,7 @@ class Setup(_Frozen):
     timer: Literal["thread_cpu", "process_cpu", "wall"]
     nets_only: bool
     power: bool
+    protocol: Repeats
 
 
 class Machine(_Frozen):

@@ -30,12 +30,15 @@ from nas.core.errors import ProfileError
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
 
+Assemble = Callable[..., HardwareProfile]  # with the arguments of `assemble`
+
 THROTTLED_CLOCK, THROTTLED_TIME = 0.9, 1.05  # lowest / highest clock; last / first pass
 
 
 def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpace,
                   vocabulary: Sequence[Block],
-                  block_ids: Callable[[IntArray], IntArray]) -> HardwareProfile:
+                  block_ids: Callable[[IntArray], IntArray], *,
+                  without_blocks: Assemble | None = None) -> HardwareProfile:
     """Returns the profile that a device's measurement of a bundle makes.
 
     Args:
@@ -44,6 +47,7 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
         space: The space of the bundle.
         vocabulary: Its distinct blocks.
         block_ids: Codes (N, genes) → vocabulary ids (N, slots), −1 where a slot is empty.
+        without_blocks: Makes the profile where only whole networks were measured.
 
     Raises:
         ProfileError: The result is of another bundle, or of other models or conditions than the
@@ -56,16 +60,17 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
     require_same_setup(result.setup, result.machine, manifest)
     require_same_models(result.models, manifest)
     protocol = manifest.protocol.model_copy(update={
-        "timer": result.setup.timer,
+        **result.setup.protocol.model_dump(), "timer": result.setup.timer,
         "statistic": "wall_min_median" if result.setup.timer == "wall" else "cpu_min_median"})
     require_whole_passes(result.models, protocol)
-    if EMPTY not in result.models:
+    make = assemble if EMPTY in result.models else without_blocks
+    if make is None:
         raise ProfileError("the result has whole networks only, and no calibration without blocks "
                            "is known; run the agent without --nets-only on a bundle with blocks")
     timings = {key: timing_of(record, protocol) for key, record in result.models.items()}
     plan = plan_of(np.array(manifest.codes, dtype=np.int16), vocabulary, block_ids,
                    calib_nets=manifest.calib_nets)
-    profile = assemble(
+    profile = make(
         space, vocabulary, plan, Measurement(timings, wall_over_cpu(result)), protocol=protocol,
         device=device_of(result, manifest.device), runtime=runtime_of(result.setup),
         seed=manifest.seed)

@@ -144,8 +144,9 @@ class Machine:
 
     def facts(self) -> Record:
         soc = self.text("proc/device-tree/model")
-        cpu = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", self.text("proc/cpuinfo") or "",
-                        re.MULTILINE)
+        named = r"^(?:model name|Model name)\s*:\s*(.+)$"
+        cpu = (re.search(named, self.text("proc/cpuinfo") or "", re.MULTILINE)
+               or re.search(named, output_of(["lscpu"]) or "", re.MULTILINE))
         return {"cpu": cpu.group(1) if cpu else soc or platform.processor() or platform.machine(),
                 "cores": os.cpu_count(), "soc": soc, "l4t": self.text("etc/nv_tegra_release"),
                 "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -327,14 +328,19 @@ class Loaded:
         for _ in range(protocol["warm_up"]):
             run(binding)
         cpu_ns, wall_ns = np.empty((2, protocol["runs"]), np.int64)
+        threads = timer == "process_cpu"
+        waited = waited_ns() if threads else 0
         loop_wall, loop_cpu = wall(), cpu()
         for index in range(protocol["runs"]):
             wall_start, cpu_start = wall(), cpu()
             run(binding)
             cpu_end, wall_end = cpu(), wall()
             cpu_ns[index], wall_ns[index] = cpu_end - cpu_start, wall_end - wall_start
+        loop_cpu, loop_wall = cpu() - loop_cpu, wall() - loop_wall
+        if threads:  # the wall clock sees them all at once: their waiting tells of neighbours
+            loop_wall = loop_cpu + waited_ns() - waited
         return {"cpu_ns": cpu_ns.tolist(), "wall_ns": wall_ns.tolist(),
-                "loop_cpu_ns": cpu() - loop_cpu, "loop_wall_ns": wall() - loop_wall}
+                "loop_cpu_ns": loop_cpu, "loop_wall_ns": loop_wall}
 
 
 def open_session(key: str, data: bytes, setup: Record) -> Any:
@@ -355,6 +361,18 @@ def open_session(key: str, data: bytes, setup: Record) -> Any:
         raise AgentError("%s: ONNX Runtime fell back from %s to %s; its drivers or libraries are "
                          "missing" % (key, provider, session.get_providers()[0]))
     return session
+
+
+def waited_ns() -> int:
+    """Returns how long this process's threads were ready to run and did not, as far as known."""
+    waited = 0
+    for task in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ():
+        try:
+            with open("/proc/self/task/%s/schedstat" % task) as file:
+                waited += int(file.read().split()[1])
+        except (OSError, ValueError, IndexError):
+            pass  # a thread that has just ended
+    return waited
 
 
 def fastest_ns(one: Record) -> float:
@@ -512,7 +530,7 @@ class Bench:
     def __init__(self, bundle: Bundle, setup: Record, journal: Journal, machine: Machine,
                  max_temp: Optional[float]) -> None:
         self.bundle, self.setup, self.journal, self.machine = bundle, setup, journal, machine
-        self.protocol = bundle.manifest["protocol"]  # type: Record
+        self.protocol = dict(bundle.manifest["protocol"], **setup["protocol"])
         self.max_temp = max_temp
         self.keys = [key for key in bundle.manifest["models"]
                      if not setup["nets_only"] or key.startswith(NETWORK_PREFIX)]
@@ -640,11 +658,17 @@ def make_setup(options: argparse.Namespace, manifest: Record) -> Record:
         if not equals:
             raise AgentError("--ep-option %s: give it as name=value" % option)
         given[name] = value
+    protocol = manifest["protocol"]
+    runs, passes = options.runs or protocol["runs"], options.passes or protocol["passes"]
+    if runs < 5 or passes < 2:
+        raise AgentError("--runs %d --passes %d: at least 5 and 2" % (runs, passes))
     timer = "thread_cpu" if wish["threads"] == 1 else "process_cpu"
     return {"provider": provider, "provider_options": given, "threads": wish["threads"],
             "batch": wish["batch"], "precision": wish["precision"], "version": ort.__version__,
             "timer": timer if options.ep == "cpu" else "wall", "nets_only": options.nets_only,
-            "power": options.power}
+            "power": options.power, "protocol": {
+                "runs": runs, "passes": passes,
+                "max_passes": max(passes, protocol["max_passes"] * passes // protocol["passes"])}}
 
 
 def finished(out: str, bundle: str, setup: Record) -> bool:
@@ -721,6 +745,8 @@ def parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="must be what the bundle was exported for")
     parser.add_argument("--nets-only", action="store_true",
                         help="only whole networks (an engine for each block takes TensorRT hours)")
+    parser.add_argument("--runs", type=int, help="timed runs a pass, for a slow board: 30, say")
+    parser.add_argument("--passes", type=int, help="passes, for a slow board: 3, say")
     parser.add_argument("--max-temp", type=float, metavar="C", help="wait while hotter than this")
     parser.add_argument("--power", action="store_true", help="measure energy, too")
     parser.add_argument("--power-seconds", type=float, default=2.0, metavar="S",

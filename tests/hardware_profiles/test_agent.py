@@ -79,11 +79,16 @@ def test_a_result_holds_every_pass_of_every_model(exported):
 def test_the_agent_runs_from_the_zip_file_and_does_not_measure_twice(
         exported, agent_runner, tmp_path):
     (tmp_path / "agent.py").write_bytes(agent_source())
-    arguments = ("--bundle", str(exported.path), "--out", "out.json", "--nets-only")
+    arguments = ("--bundle", str(exported.path), "--out", "out.json", "--runs", "6", "--passes",
+                 "2", "--nets-only")
     done = agent_runner(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     result = (tmp_path / "out.json").read_bytes()
-    assert set(json.loads(result)["models"]) == {network_key(row) for row in range(14)}
+    models = json.loads(result)["models"]
+    assert set(models) == {network_key(row) for row in range(14)}
+    for record in models.values():
+        assert 2 <= len(record["passes"]) <= 3
+        assert {len(one["cpu_ns"]) for one in record["passes"]} == {6}
     done = agent_runner(tmp_path, *arguments)
     assert (done.returncode, (tmp_path / "out.json").read_bytes()) == (0, result)
     assert "complete already" in done.stderr
@@ -212,6 +217,7 @@ def test_a_manifest_that_names_files_outside_is_refused(board, fails, name):
     (("--threads", "2"), "export one with --threads 2"),
     (("--ep", "tensorrt"), "has no TensorrtExecutionProvider"),
     (("--ep-option", "nothing"), "name=value"),
+    (("--runs", "3"), "at least 5"),
     (("--power", "--root", "/nowhere"), "no power sensor"),
     (("--max-temp", "60", "--root", "/nowhere"), "no temperature sensor"),
     (("--bundle", "/nowhere"), "cannot be read"),

@@ -24,10 +24,12 @@ def payload(exported):
 @pytest.fixture
 def imported(exported, space, vocabulary, tmp_path):
     """Imports a result of this content."""
-    def run(content, manifest=exported.manifest, blocks=vocabulary.blocks) -> HardwareProfile:
+    def run(content, manifest=exported.manifest, blocks=vocabulary.blocks,
+            **options) -> HardwareProfile:
         path = tmp_path / "result.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return import_result(read_result(path), manifest, space, blocks, vocabulary.block_ids)
+        return import_result(read_result(path), manifest, space, blocks, vocabulary.block_ids,
+                             **options)
 
     return run
 
@@ -149,6 +151,14 @@ def test_networks_alone_have_no_calibration_yet(imported, payload):
     payload["models"] = {key: record for key, record in payload["models"].items()
                          if key.startswith("network")}
     refused(imported, payload, match="whole networks only")
+    asked = []
+
+    def assemble(*_: object, **conditions: object) -> HardwareProfile:
+        asked.append(conditions)
+        raise ProfileError("a fit of networks alone")
+
+    refused(imported, payload, without_blocks=assemble, match="a fit of networks alone")
+    assert asked[0]["device"].id == "board-1"
     del payload["models"][network_key(0)]
     refused(imported, payload, match="lacks 1 of 14")
 
