@@ -15,7 +15,7 @@ from nas.core.files import os_error_line
 RESULT_SCHEMA = 1
 RUN_AGAIN = "run the agent again on the device"
 
-Nanoseconds = Annotated[int, Field(strict=True, ge=0)]
+Nanoseconds = Annotated[int, Field(strict=True, ge=0, le=10**15)]  # two weeks
 Positive = Annotated[float, Field(gt=0)]
 
 

@@ -73,9 +73,9 @@ class BundleManifest(_Frozen):
     generator: str
     runtime: RuntimeWish
     protocol: MeasureProtocol
-    seed: int
-    codes: tuple[tuple[int, ...], ...]
-    calib_nets: int
+    seed: Annotated[int, Field(ge=0)]
+    codes: tuple[tuple[Annotated[int, Field(ge=0, le=2**15 - 1)], ...], ...]
+    calib_nets: Annotated[int, Field(ge=0)]
     models: dict[str, ModelFile]
     agent: Sha256
 

@@ -50,6 +50,7 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
         without_blocks: Makes the profile where only whole networks were measured.
 
     Raises:
+        ArchError: The bundle's networks are none of the space.
         ProfileError: The result is of another bundle, or of other models or conditions than the
             bundle's, or lacks models; the space has changed since; or the fit makes no sense.
     """
@@ -68,8 +69,9 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
         raise ProfileError("the result has whole networks only, and no calibration without blocks "
                            "is known; run the agent without --nets-only on a bundle with blocks")
     timings = {key: timing_of(record, protocol) for key, record in result.models.items()}
-    plan = plan_of(np.array(manifest.codes, dtype=np.int16), vocabulary, block_ids,
-                   calib_nets=manifest.calib_nets)
+    codes = np.array(manifest.codes, dtype=np.int16)
+    space.decode(codes)  # rejects what is outside the space
+    plan = plan_of(codes, vocabulary, block_ids, calib_nets=manifest.calib_nets)
     profile = make(
         space, vocabulary, plan, Measurement(timings, wall_over_cpu(result)), protocol=protocol,
         device=device_of(result, manifest.device), runtime=runtime_of(result.setup),
@@ -93,6 +95,9 @@ def require_same_space(manifest: BundleManifest, space: GeneSpace,
     if manifest.space != space.id:
         raise ProfileError(f"bundle {manifest.id} is of space {manifest.space}, not {space.id}; "
                            "give its supernet with --supernet")
+    if {len(row) for row in manifest.codes} != {len(space.genes)}:
+        raise ProfileError(f"bundle {manifest.id} holds networks of another space than {space.id}; "
+                           "export it again and measure anew")
     if manifest.generator != generator:
         raise ProfileError(f"bundle {manifest.id} was made for another version of space "
                            f"{space.id} (generator {manifest.generator}, now {generator}); export "

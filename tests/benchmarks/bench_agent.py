@@ -129,7 +129,8 @@ def emulated(command: list[str]) -> None:
             counts=HostConfig(calib_nets=12, test_nets=10))
     print(profile.device, profile.calibration.held_out)
     print(write_report("agent_arm64", {
-        "note": "emulation by qemu-user: the agent ran to its end as arm64, its times mean nothing",
+        "note": "emulation by qemu-user: the agent ran to its end as arm64; its times mean nothing "
+                "and its processor's name is that of the emulating machine",
         "agent": figures}, seed=SEED))
 
 

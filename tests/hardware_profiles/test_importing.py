@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import threading
 
@@ -6,9 +7,11 @@ import numpy as np
 import pytest
 
 from hardware_profiles.agent_result import read_result
+from hardware_profiles.bundle import agent_source, write_bundle
+from hardware_profiles.bundle_manifest import RuntimeWish
 from hardware_profiles.importing import import_result
-from hardware_profiles.plan import EMPTY, network_key
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.plan import EMPTY, network_key, plan_profile
+from hardware_profiles.profile import HardwareProfile, MeasureProtocol
 from hardware_profiles.profile_file import read_profile
 from hardware_profiles.store import ProfileStore
 from hardware_profiles.table import LatencyTable
@@ -67,6 +70,25 @@ def test_a_gpu_is_timed_by_the_wall_clock_and_says_so(imported, payload):
     assert profile.runtime.provider == "CUDAExecutionProvider"
     assert profile.statistic == "wall_min_median"
     assert profile.validity.wall_over_cpu is None
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_two_threads_are_timed_by_the_clock_of_the_process(
+        space, vocabulary, agent_runner, tmp_path):
+    plan = plan_profile(space, vocabulary.blocks, vocabulary.block_ids, calib_nets=5, test_nets=4,
+                        seed=0)
+    manifest = write_bundle(
+        tmp_path / "bundle.zip", plan, space=space, vocabulary=vocabulary.blocks, device="two",
+        supernet="tiny", wish=RuntimeWish(threads=2), protocol=MeasureProtocol(
+            warm_up=1, runs=5, passes=2, max_passes=2), seed=0)
+    (tmp_path / "agent.py").write_bytes(agent_source())
+    done = agent_runner(tmp_path, "--bundle", "bundle.zip", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    profile = import_result(read_result(tmp_path / "result.json"), manifest, space,
+                            vocabulary.blocks, vocabulary.block_ids)
+    assert profile.runtime.threads == 2
+    assert profile.protocol.timer == "process_cpu"
+    assert profile.validity.wall_over_cpu >= 1.0
 
 
 def test_energy_reaches_the_profile(imported, payload):
@@ -185,8 +207,10 @@ def test_another_setup_than_claimed_is_refused(imported, payload, changes, messa
 
 def test_a_space_that_has_changed_is_refused(imported, payload, vocabulary, exported):
     refused(imported, payload, blocks=vocabulary.blocks[:-1], match="another version of space")
-    other = exported.manifest.model_copy(update={"space": "other/1"})
-    refused(imported, payload, manifest=other, match="is of space other/1")
+    for changes, message in (({"space": "other/1"}, "is of space other/1"),
+                             ({"codes": ((0,),) * 14}, "networks of another space")):
+        other = exported.manifest.model_copy(update=changes)
+        refused(imported, payload, manifest=other, match=message)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -259,3 +283,34 @@ def test_a_refused_result_leaves_the_profile_as_it_was(
         store.save(imported(payload))
     assert path.read_bytes() == before
     shutil.rmtree(tmp_path / "store")
+
+
+def leaves(value, path=()):
+    items = (value.items() if isinstance(value, dict)
+             else enumerate(value) if isinstance(value, list) else ())
+    for key, item in items:
+        yield (*path, key)
+        yield from leaves(item, (*path, key))
+
+
+def test_whatever_is_damaged_is_a_profile_or_one_line(imported, payload):
+    rng = np.random.default_rng(0)
+    # Short: most leaves would else be runs.
+    places = [place for place in leaves(payload) if place[:1] != ("models",)]
+    inside = list(leaves(payload["models"][EMPTY]))
+    places += [("models", EMPTY, *place) for place in inside]
+    text, messages = json.dumps(payload), []
+    for _ in range(150):
+        damaged = json.loads(text)
+        *way, last = places[rng.integers(len(places))]
+        target = damaged
+        for key in way:
+            target = target[key]
+        values = (None, -1, 0, 1e300, 10**30, "x", [], {}, True, -0.5, [[]], "9" * 400)
+        target[last] = values[rng.integers(len(values))]
+        try:
+            assert imported(damaged).device.id == "board-1"
+        except ProfileError as error:
+            messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)
