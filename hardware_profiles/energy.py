@@ -20,7 +20,7 @@ from nas.core.errors import InputError, ProfileError
 from nas.core.types import FloatArray, IntArray
 
 METRIC = "energy_mj"
-MIN_NETWORKS = 8  # twice the coefficients, and two
+MIN_NETWORKS = 8  # more than twice as many as coefficients
 
 
 @dataclass(frozen=True)

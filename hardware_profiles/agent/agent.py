@@ -37,7 +37,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider",
              "tensorrt": "TensorrtExecutionProvider", "openvino": "OpenVINOExecutionProvider",
              "xnnpack": "XnnpackExecutionProvider"}
 TOTAL_RAILS = re.compile(r"\b(?:VDD_IN|POM_5V_IN)\s+(\d+)(?:mW)?/")  # of tegrastats, in mW
-COOLING_LIMIT_S = 900.0
+COOLING_LIMIT_S, SENSOR_LIMIT_S = 900.0, 10.0
 
 Record = Dict[str, Any]
 
@@ -205,6 +205,9 @@ class Rapl:
     def begin(self) -> None:
         self.before, self.started = self._read(), time.time()
 
+    def ready(self) -> bool:
+        return True
+
     def end(self) -> Tuple[float, float]:
         """Returns joules and seconds since `begin`."""
         seconds, total = time.time() - self.started, 0.0
@@ -238,13 +241,17 @@ class Tegrastats:
     def begin(self) -> None:
         self.started = time.time()
 
+    def ready(self) -> bool:
+        """Tells whether a mean has enough samples."""
+        return sum(when >= self.started for when, _ in self.samples[-3:]) == 3
+
     def end(self) -> Tuple[float, float]:
         """Returns joules and seconds since `begin`."""
         now = time.time()
         watts = [power for when, power in list(self.samples) if self.started <= when <= now]
-        if len(watts) < 3:
-            raise AgentError("tegrastats gave %d samples in %.1f s; leave out --power, or give a "
-                             "longer --power-seconds" % (len(watts), now - self.started))
+        if not self.ready():
+            raise AgentError("tegrastats gave %d samples in %.1f s; leave out --power"
+                             % (len(watts), now - self.started))
         return sum(watts) / len(watts) * (now - self.started), now - self.started
 
     def close(self) -> None:
@@ -259,6 +266,22 @@ class Tegrastats:
             found = TOTAL_RAILS.search(line.decode("utf-8", "replace"))
             if found:
                 self.samples.append((time.time(), float(found.group(1)) / 1000.0))
+
+
+def power_window(sensor: Any, seconds: float,
+                 act: Callable[[], None]) -> Tuple[float, float, int]:
+    """Repeats `act` for some time; returns the joules, the mean watts and how often it ran.
+
+    It takes longer where the sensor needs that.
+    """
+    count, now = 0, time.time()
+    end, limit = now + seconds, now + seconds + SENSOR_LIMIT_S
+    sensor.begin()
+    while now < end or (not sensor.ready() and now < limit):
+        act()
+        count, now = count + 1, time.time()
+    joules, spent = sensor.end()
+    return joules, joules / spent, count
 
 
 def power_sensor(machine: Machine) -> Any:
@@ -577,27 +600,27 @@ class Bench:
             if not pending:
                 break
 
-    def measure_energy(self, sensor: Any, seconds: float) -> None:
+    def measure_energy(self, seconds: float) -> None:
         """Energy of each whole network over a window of runs, the idle power beside it."""
-        todo, progress = [key for key in self.nets if key not in self.journal.energy], Progress()
-        if not todo:
-            return
-        sensor.begin()
-        time.sleep(seconds)
-        idle_j, idle_s = sensor.end()
+        todo = [key for key in self.nets if key not in self.journal.energy]
+        if todo:
+            sensor = power_sensor(self.machine)
+            try:
+                self._measure_energy(todo, sensor, seconds)
+            finally:
+                sensor.close()
+
+    def _measure_energy(self, todo: List[str], sensor: Any, seconds: float) -> None:
+        progress = Progress()
+        _, idle_watts, _ = power_window(sensor, seconds, lambda: time.sleep(0.01))
         for index, key in enumerate(todo):
             self.cool_down()
-            loaded, count = self.loaded(key), 0
+            loaded = self.loaded(key)
             loaded.run()
-            sensor.begin()
-            end = time.time() + seconds
-            while time.time() < end:
-                loaded.run()
-                count += 1
-            joules, spent = sensor.end()
+            joules, watts, count = power_window(sensor, seconds, loaded.run)
             self.journal.add({"record": "energy", "key": key, "energy": {
-                "mj": 1000.0 * joules / count, "runs": count, "watts": joules / spent,
-                "idle_watts": idle_j / idle_s, "source": sensor.name}})
+                "mj": 1000.0 * joules / count, "runs": count, "watts": watts,
+                "idle_watts": idle_watts, "source": sensor.name}})
             progress.show("energy", index + 1, len(todo))
 
     def loaded(self, key: str) -> Loaded:
@@ -711,21 +734,21 @@ def measure(options: argparse.Namespace, bundle: Bundle, machine: Machine) -> No
     if options.max_temp is not None and not machine.temperatures():
         raise AgentError("no temperature sensor can be read here; leave out --max-temp")
     header = {"journal": SCHEMA_VERSION, "bundle": bundle.manifest["id"], "setup": setup}
-    sensor, journal = power_sensor(machine) if options.power else None, None
+    if options.power:
+        power_sensor(machine).close()  # asked now; reading it would disturb what comes first
+    journal = None
     try:
         journal = Journal(options.out + ".journal", header)
         bench = Bench(bundle, setup, journal, machine, options.max_temp)
         bench.note("start")
         bench.measure_peaks()
         bench.measure_passes()
-        if sensor is not None:
-            bench.measure_energy(sensor, options.power_seconds)
+        if options.power:
+            bench.measure_energy(options.power_seconds)
         bench.note("end")
         write_whole(options.out, bench.result(machine.facts()))
         os.remove(journal.path)
     finally:
-        if sensor is not None:
-            sensor.close()
         if journal is not None:
             journal.file.close()
     say("done: take %s back and run `nas profile import %s` there"

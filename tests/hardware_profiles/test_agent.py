@@ -274,8 +274,8 @@ def test_a_jetson_tells_its_mode_clocks_temperature_and_energy(
         energy = record["energy"]
         assert (energy["watts"], energy["idle_watts"]) == pytest.approx((5.0, 5.0))
         assert energy["source"] == "tegrastats"
-        # 5 W for about 0.2 s, shared by the runs
-        assert 1000.0 <= energy["mj"] * energy["runs"] <= 3000.0
+        # 5 W for 0.2 s or longer, shared by the runs
+        assert 1000.0 <= energy["mj"] * energy["runs"] <= 60_000.0
 
 
 def test_rapl_counters_give_energy_over_their_wrap(tmp_path):
