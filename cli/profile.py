@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from cli import profile_remote
 from cli.options import Json, Supernet, Threads
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
                   help="Measure, check, list and show latency profiles.")
+app.command("export")(profile_remote.export)
+app.command("import")(profile_remote.import_)
 
 
 @app.command("run")
@@ -66,7 +69,7 @@ def import_table(
     if json:
         print_json(profile.model_dump(mode="json"))
     else:
-        _show(profile.id)
+        show_profile(profile.id)
 
 
 @app.command("list")
@@ -96,7 +99,7 @@ def show(
     if json:
         print_json(load_profile(profile).model_dump(mode="json"))
     else:
-        _show(profile)
+        show_profile(profile)
 
 
 @app.command("check")
@@ -132,7 +135,8 @@ def check(
         raise typer.Exit(1)
 
 
-def _show(name: str) -> None:
+def show_profile(name: str) -> None:
+    """Prints the table of a profile."""
     from cli.render import table
     from nas.pipeline.profile import describe, load_profile
 

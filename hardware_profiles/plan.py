@@ -52,6 +52,12 @@ def plan_profile(space: GeneSpace, vocabulary: Sequence[Block],
         ProfileError: The space has too few networks.
     """
     codes = draw_networks(space, calib_nets + test_nets, seed)
+    return plan_of(codes, vocabulary, block_ids, calib_nets=calib_nets)
+
+
+def plan_of(codes: IntArray, vocabulary: Sequence[Block],
+            block_ids: Callable[[IntArray], IntArray], *, calib_nets: int) -> MeasurePlan:
+    """Returns the plan that measures every block and these networks, codes (N, genes)."""
     ids = block_ids(codes)
     graphs = {EMPTY: empty_graph((8,)), **{block.key: block.graph for block in vocabulary}}
     graphs |= {network_key(row): chain([vocabulary[i] for i in slots if i >= 0])

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.energy import METRIC as ENERGY
+from hardware_profiles.energy import EnergyTable
 from hardware_profiles.few_shot_host import run_few_shot
 from hardware_profiles.host import HostConfig, host_key
 from hardware_profiles.host_run import run_host
@@ -70,6 +72,8 @@ def compose(config: SearchConfig, *, watch: Watcher,
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
     latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     models: Sequence[CostModel] = (latency, closed)
+    if ENERGY in config.objectives:
+        models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
     stages = [CostStage(constraint, _model_of(constraint.metric, models))
               for constraint in config.constraints()]
     # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
@@ -77,7 +81,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
     check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
     problem = Problem(space=supernet.space, objectives=config.objective_values(),
                       screen=Cascade(stages), seed=config.seed)
-    costs = [name for name in METRICS if name != "error"]
+    costs = [name for name in METRICS if any(name in model.metrics for model in models)]
     return Parts(supernet=supernet, profile=profile, problem=problem,
                  searcher=_made("searcher", config.searcher, ("ask", "tell", "counts"),
                                 lambda: searcher_type(problem, budget=config.budget)),

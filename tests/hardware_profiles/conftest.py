@@ -1,10 +1,19 @@
+import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hardware_profiles.bundle import write_bundle
+from hardware_profiles.bundle_manifest import BundleManifest, RuntimeWish
 from hardware_profiles.identity import generator_hash
+from hardware_profiles.plan import plan_profile
 from hardware_profiles.profile import (
     Calibration,
     Device,
@@ -91,3 +100,45 @@ def make_profile(space: GeneSpace, vocabulary: Vocabulary) -> Callable[..., Hard
         return HardwareProfile(**{**fields, **changes})
 
     return make
+
+
+QUICK = MeasureProtocol(warm_up=2, runs=10, passes=3, max_passes=5)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle of the tiny space and what the agent measured of it."""
+
+    path: Path
+    manifest: BundleManifest
+    result: Path
+
+
+@pytest.fixture(scope="session")
+def exported(space: GeneSpace, vocabulary: Vocabulary,
+             tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Not to be changed."""
+    folder = tmp_path_factory.mktemp("exported")
+    plan = plan_profile(space, vocabulary.blocks, vocabulary.block_ids, calib_nets=8, test_nets=6,
+                        seed=0)
+    manifest = write_bundle(
+        folder / "bundle.zip", plan, space=space, vocabulary=vocabulary.blocks, device="board-1",
+        supernet="tiny", wish=RuntimeWish(), protocol=QUICK, seed=0)
+    with zipfile.ZipFile(folder / "bundle.zip") as bundle:
+        bundle.extractall(folder / "board")
+    done = run_agent(folder / "board", "--out", str(folder / "result.json"))
+    assert done.returncode == 0, done.stderr
+    return Exported(folder / "bundle.zip", manifest, folder / "result.json")
+
+
+@pytest.fixture(scope="session")
+def agent_runner() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return run_agent
+
+
+def run_agent(folder: Path, *arguments: str,
+              **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the agent that lies in a folder, as on a board: nothing of this project is in reach."""
+    return subprocess.run(
+        [sys.executable, "-I", str(folder / "agent.py"), *arguments], capture_output=True,
+        text=True, check=False, timeout=120, env={**os.environ, **environment}, cwd=folder)
