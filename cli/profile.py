@@ -48,7 +48,7 @@ def run(
     if json:
         print_json(profile.model_dump(mode="json"))
     else:
-        _show(profile.id)
+        show_profile(profile.id)
 
 
 @app.command("import-table")

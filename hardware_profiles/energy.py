@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from hardware_profiles.calibrate import INTERVAL, quality, relative_least_squares
+from hardware_profiles.calibrate import INTERVAL, quality
+from hardware_profiles.candidates import relative_least_squares
 from hardware_profiles.profile import HardwareProfile, Quality
 from hardware_profiles.table import METRIC as LATENCY
 from hardware_profiles.table import LatencyTable
