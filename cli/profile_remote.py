@@ -16,6 +16,11 @@ def export(
     batch: Annotated[int, typer.Option(help="Images of each inference.")] = 1,
     precision: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(
         help="Of weights and activations.")] = "fp32",
+    resolution: Annotated[int | None, typer.Option(
+        help="Side of the input images in pixels; the supernet's own if absent.")] = None,
+    few_shot: Annotated[int | None, typer.Option(
+        "--few-shot", metavar="N",
+        help="Send only N whole networks; 20 are plenty. A full profile stays in use.")] = None,
     host: Annotated[str | None, typer.Option(
         help="user@board: copy the bundle there, run it and import the result, over ssh.")] = None,
     python: Annotated[str, typer.Option(help="With --host: the Python there.")] = "python3",
@@ -35,7 +40,7 @@ def export(
     from nas.pipeline.remote import AgentOptions
 
     manifest = export_bundle(supernet, out, device=device, threads=threads, batch=batch,
-                             precision=precision)
+                             precision=precision, resolution=resolution, few_shot=few_shot)
     if host is None:
         if json:
             print_json({"bundle": str(out), "id": manifest.id, "device": device,

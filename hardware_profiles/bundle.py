@@ -6,7 +6,7 @@ Equal input gives equal bytes, so a bundle made again goes on with the journal o
 import io
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -29,6 +29,7 @@ from hardware_profiles.bundle_manifest import (
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.onnx_blocks import onnx_model
 from hardware_profiles.plan import MeasurePlan
+from hardware_profiles.precision import in_precision
 from hardware_profiles.profile import MeasureProtocol
 from nas.core.blocks import Block, BlockGraph
 from nas.core.errors import ProfileError
@@ -36,15 +37,13 @@ from nas.core.files import os_error_line, replace_file, sha256
 from nas.core.rng import derive_seed
 from nas.core.space import GeneSpace
 
-Serialise = Callable[[BlockGraph], bytes]
-
 PERIOD = 251  # weights repeat after so many: prime, so that no two channels become equal
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file knows
 
 
 def write_bundle(path: Path, plan: MeasurePlan, *, space: GeneSpace, vocabulary: Sequence[Block],
                  device: str, supernet: str, wish: RuntimeWish, protocol: MeasureProtocol,
-                 seed: int, serialise: Serialise | None = None) -> BundleManifest:
+                 seed: int, resolution: int | None = None) -> BundleManifest:
     """Writes a plan as a zip file, whole or not at all, in place of an old one.
 
     Args:
@@ -57,29 +56,28 @@ def write_bundle(path: Path, plan: MeasurePlan, *, space: GeneSpace, vocabulary:
         wish: Threads, batch and precision.
         protocol: How a latency is taken.
         seed: Of the weights.
-        serialise: Graph → ONNX bytes, in the precision wished; fp32 with random weights if absent.
+        resolution: Side of the input images, if it is not the supernet's own.
 
     Raises:
         ProfileError: An unusable device name, or the file cannot be written.
     """
     require_device_name(device)
-    serialise = serialise or fp32_models(batch=wish.batch, seed=seed)
     agent = agent_source()
     buffer, models = io.BytesIO(), {}
     with zipfile.ZipFile(buffer, "w") as bundle:
         written: set[str] = set()
         for key, graph in plan.graphs.items():
-            data = serialise(graph)
+            data = serialised(graph, wish, seed=seed)
             digest = sha256(data)
             models[key] = ModelFile(file=f"models/{digest[:16]}.onnx", sha256=digest)
             if digest not in written:
                 _add(bundle, models[key].file, data)
                 written.add(digest)
         manifest = _manifest(
-            device=device, supernet=supernet, space=space.id,
-            generator=generator_hash(space, vocabulary), runtime=wish, protocol=protocol,
-            seed=seed, codes=tuple(map(tuple, plan.codes.tolist())), calib_nets=plan.calib_nets,
-            models=models, agent=sha256(agent))
+            device=device, supernet=supernet, resolution=resolution,
+            space=space.id, generator=generator_hash(space, vocabulary), runtime=wish,
+            protocol=protocol, seed=seed, codes=tuple(map(tuple, plan.codes.tolist())),
+            calib_nets=plan.calib_nets, models=models, agent=sha256(agent))
         _add(bundle, MANIFEST, manifest_bytes(manifest))
         _add(bundle, AGENT, agent)
         _add(bundle, README, _instructions(manifest).encode())
@@ -96,18 +94,14 @@ def agent_source() -> bytes:
     return files("hardware_profiles.agent").joinpath(AGENT).read_bytes()
 
 
-def fp32_models(*, batch: int, seed: int) -> Serialise:
-    """Returns a function that writes a graph with random weights which compress well.
+def serialised(graph: BlockGraph, wish: RuntimeWish, *, seed: int) -> bytes:
+    """Returns a graph as an ONNX file in the precision wished, with weights that compress well.
 
     See `repeat_weights`.
     """
-    weights_seed = derive_seed(seed, "block weights")
-
-    def serialise(graph: BlockGraph) -> bytes:
-        model = onnx_model(graph, batch=batch, rng=np.random.default_rng(weights_seed))
-        return bytes(repeat_weights(model).SerializeToString())
-
-    return serialise
+    rng = np.random.default_rng(derive_seed(seed, "block weights"))
+    model = repeat_weights(onnx_model(graph, batch=wish.batch, rng=rng))
+    return bytes(in_precision(model, wish.precision, rng).SerializeToString())
 
 
 def repeat_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -54,6 +54,7 @@ class BundleManifest(_Frozen):
         id: Hash of all the rest, hence of every file.
         device: What the machine is to be called.
         supernet: As it was named at export.
+        resolution: Side of the input images; None: the supernet's own.
         space: Id of its space.
         generator: See `hardware_profiles.identity.generator_hash`.
         runtime: How to run the models.
@@ -69,6 +70,7 @@ class BundleManifest(_Frozen):
     id: BundleId
     device: str
     supernet: str
+    resolution: int | None = None
     space: str
     generator: str
     runtime: RuntimeWish

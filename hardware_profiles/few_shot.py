@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from hardware_profiles.assemble import provenance
-from hardware_profiles.calibrate import block_sums, quality, relative_least_squares
+from hardware_profiles.calibrate import block_sums, quality
+from hardware_profiles.candidates import relative_least_squares
 from hardware_profiles.coverage import Method, choose_rows, whitened
 from hardware_profiles.features import OWN_MS, network_features
 from hardware_profiles.few_shot_features import feature_sets, set_features, usable_sets

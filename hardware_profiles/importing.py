@@ -1,6 +1,7 @@
 """From an agent's result to a profile: every claim is checked against the bundle that was sent."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from hardware_profiles.agent_result import (
 )
 from hardware_profiles.assemble import assemble
 from hardware_profiles.bundle_manifest import BundleManifest
+from hardware_profiles.few_shot import assemble_few_shot
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.measure import Measurement, pass_minima_ms, summarise
 from hardware_profiles.plan import EMPTY, network_key, plan_of
@@ -30,15 +32,11 @@ from nas.core.errors import ProfileError
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
 
-Assemble = Callable[..., HardwareProfile]  # with the arguments of `assemble`
-
-THROTTLED_CLOCK, THROTTLED_TIME = 0.9, 1.05  # lowest / highest clock; last / first pass
-
 
 def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpace,
                   vocabulary: Sequence[Block],
                   block_ids: Callable[[IntArray], IntArray], *,
-                  without_blocks: Assemble | None = None) -> HardwareProfile:
+                  prior: HardwareProfile | None = None) -> HardwareProfile:
     """Returns the profile that a device's measurement of a bundle makes.
 
     Args:
@@ -47,7 +45,8 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
         space: The space of the bundle.
         vocabulary: Its distinct blocks.
         block_ids: Codes (N, genes) → vocabulary ids (N, slots), −1 where a slot is empty.
-        without_blocks: Makes the profile where only whole networks were measured.
+        prior: Where only whole networks were measured: a measured profile of the same space, of
+            whatever device, whose blocks may help the fit.
 
     Raises:
         ArchError: The bundle's networks are none of the space.
@@ -64,20 +63,19 @@ def import_result(result: AgentResult, manifest: BundleManifest, space: GeneSpac
         **result.setup.protocol.model_dump(), "timer": result.setup.timer,
         "statistic": "wall_min_median" if result.setup.timer == "wall" else "cpu_min_median"})
     require_whole_passes(result.models, protocol)
-    make = assemble if EMPTY in result.models else without_blocks
-    if make is None:
-        raise ProfileError("the result has whole networks only, and no calibration without blocks "
-                           "is known; run the agent without --nets-only on a bundle with blocks")
+    make = assemble if EMPTY in result.models else partial(
+        assemble_few_shot, block_ids=block_ids, prior=prior)
     timings = {key: timing_of(record, protocol) for key, record in result.models.items()}
     codes = np.array(manifest.codes, dtype=np.int16)
     space.decode(codes)  # rejects what is outside the space
     plan = plan_of(codes, vocabulary, block_ids, calib_nets=manifest.calib_nets)
     profile = make(
-        space, vocabulary, plan, Measurement(timings, wall_over_cpu(result)), protocol=protocol,
-        device=device_of(result, manifest.device), runtime=runtime_of(result.setup),
-        seed=manifest.seed)
+        space, vocabulary, plan=plan, protocol=protocol,
+        measured=Measurement(timings, wall_over_cpu(result), _clocks(result)),
+        device=device_of(result, manifest.device),
+        runtime=runtime_of(result.setup), seed=manifest.seed)
     validity = profile.validity.model_copy(update={
-        "warnings": (*profile.validity.warnings, *throttling(result, protocol)),
+        "warnings": (*profile.validity.warnings, *changes(result)),
         # One clock only was read: it says nothing of the neighbours.
         **({"wall_over_cpu": None} if protocol.timer == "wall" else {})})
     return profile.model_copy(update={
@@ -179,30 +177,18 @@ def wall_over_cpu(result: AgentResult) -> float:
     return sum(one.loop_wall_ns for one in every) / sum(one.loop_cpu_ns for one in every)
 
 
-def throttling(result: AgentResult, protocol: MeasureProtocol) -> list[str]:
-    """Returns a warning for each sign that the device slowed down meanwhile."""
-    warnings = []
-    clocks = [max(state.clock_mhz) for state in result.states[1:] if state.clock_mhz]
-    if clocks and min(clocks) < THROTTLED_CLOCK * max(clocks):
-        warnings.append(f"throttled: the clock fell from {max(clocks):.0f} to {min(clocks):.0f} "
-                        "MHz; fix the clocks or measure with --max-temp")
-    minima = np.array([pass_minima_ms([record.passes[0].times(),
-                                       record.passes[protocol.passes - 1].times()])
-                       for record in result.models.values()])
-    slower = float(np.median(minima[:, 1] / minima[:, 0]))
-    if slower > THROTTLED_TIME:
-        warnings.append(f"throttled: the last pass took {slower:.2f} times as long as the first; "
-                        "fix the clocks or measure with --max-temp")
+def changes(result: AgentResult) -> list[str]:
+    """Returns a warning where the device was not the same all the time."""
     modes = _modes(result.states)
     if len(modes) > 1:
-        warnings.append(f"the power mode changed while measuring: {', '.join(modes)}")
-    return warnings
+        return [f"the power mode changed while measuring: {', '.join(modes)}"]
+    return []
 
 
 def device_of(result: AgentResult, name: str) -> Device:
     """Returns the device under the name that it was given at export."""
     machine, states = result.machine, result.states
-    clocks = [max(state.clock_mhz) for state in states[1:] if state.clock_mhz]
+    clocks = _clocks(result)
     hottest = [max(state.temperature_c.values()) for state in states if state.temperature_c]
     return Device(
         id=name, name=machine.soc or machine.cpu, cpu=machine.cpu, cores=machine.cores,
@@ -217,6 +203,11 @@ def runtime_of(setup: Setup) -> Runtime:
     return Runtime(version=setup.version, provider=setup.provider, threads=setup.threads,
                    provider_options=setup.provider_options, precision=setup.precision,
                    batch=setup.batch)
+
+
+def _clocks(result: AgentResult) -> tuple[float, ...]:
+    # The first state is from before the first pass.
+    return tuple(max(state.clock_mhz) for state in result.states[1:] if state.clock_mhz)
 
 
 def _modes(states: Sequence[State]) -> list[str]:

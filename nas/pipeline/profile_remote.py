@@ -12,6 +12,7 @@ from hardware_profiles.bundle_manifest import (
     recall,
     remember,
 )
+from hardware_profiles.few_shot import plan_few_shot
 from hardware_profiles.host import HostConfig
 from hardware_profiles.importing import import_result
 from hardware_profiles.measure import protocol_for, this_runtime
@@ -19,25 +20,27 @@ from hardware_profiles.plan import plan_profile
 from hardware_profiles.profile import HardwareProfile, MeasureProtocol, Precision
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError, ProfileError
-from nas.core.protocols import Supernet
-from nas.pipeline.compose import load_supernet
+from nas.pipeline.design import Design, load_design
 from nas.pipeline.remote import AgentOptions, run_remotely
 
 SEED = 0  # that of profiles of the machine at hand
 
 
 def export_bundle(supernet: str, out: Path, *, device: str, threads: int = 1, batch: int = 1,
-                  precision: Precision = "fp32", protocol: MeasureProtocol | None = None,
+                  precision: Precision = "fp32", resolution: int | None = None,
+                  few_shot: int | None = None, protocol: MeasureProtocol | None = None,
                   networks: HostConfig | None = None) -> BundleManifest:
     """Writes the bundle that another machine measures, and remembers it for the import.
 
     Args:
-        supernet: See `nas.pipeline.compose.load_supernet`.
+        supernet: See `nas.pipeline.design.load_design`.
         out: The zip file, made or replaced.
         device: What the machine is to be called.
         threads: ONNX Runtime threads.
         batch: Of each inference.
         precision: Of weights and activations.
+        resolution: Side of the input images; None: the supernet's own.
+        few_shot: So many whole networks and no blocks; None: a full profile.
         protocol: How a latency is taken; the default for so many threads if absent.
         networks: How many whole networks are measured; the default if absent.
 
@@ -47,15 +50,17 @@ def export_bundle(supernet: str, out: Path, *, device: str, threads: int = 1, ba
     for name, value in (("threads", threads), ("batch", batch)):
         if value < 1:
             raise InputError(f"--{name} {value}: at least 1")
-    if precision != "fp32":
-        raise InputError(f"--precision {precision}: only fp32 can be exported so far")
     require_device_name(device)
     networks = networks or HostConfig()
-    made = load_supernet(supernet)
-    plan = plan_profile(made.space, made.vocabulary, made.block_ids, seed=SEED,
-                        calib_nets=networks.calib_nets, test_nets=networks.test_nets)
+    made = load_design(supernet, resolution=resolution)
+    if few_shot is not None:
+        plan = plan_few_shot(made.space, made.vocabulary, made.block_ids, nets=few_shot, seed=SEED)
+    else:
+        plan = plan_profile(made.space, made.vocabulary, made.block_ids, seed=SEED,
+                            calib_nets=networks.calib_nets, test_nets=networks.test_nets)
     manifest = write_bundle(
         out, plan, space=made.space, vocabulary=made.vocabulary, device=device, supernet=supernet,
+        resolution=resolution,
         wish=RuntimeWish(threads=threads, batch=batch, precision=precision), seed=SEED,
         protocol=protocol or protocol_for(this_runtime(threads=threads, batch=batch)))
     remember(manifest, bundle_folder())
@@ -78,8 +83,11 @@ def import_profile(result: Path, *, bundle: Path | None = None,
     store.require_writable()
     found = read_result(result)
     manifest = read_bundle(bundle) if bundle else recall(found.bundle, bundle_folder())
-    made = _supernet_of(manifest, supernet)
-    profile = import_result(found, manifest, made.space, made.vocabulary, made.block_ids)
+    made = _design_of(manifest, supernet)
+    prior = store.measured(space=manifest.space, generator=manifest.generator,
+                           device=manifest.device)
+    profile = import_result(found, manifest, made.space, made.vocabulary, made.block_ids,
+                            prior=prior)
     store.save(profile)
     return profile
 
@@ -101,9 +109,9 @@ def bundle_folder() -> Path:
     return user_store().folder.parent / "bundles"
 
 
-def _supernet_of(manifest: BundleManifest, name: str | None) -> Supernet:
+def _design_of(manifest: BundleManifest, name: str | None) -> Design:
     try:
-        return load_supernet(name or manifest.supernet)
+        return load_design(name or manifest.supernet, resolution=manifest.resolution)
     except InputError as error:
         if name:
             raise
