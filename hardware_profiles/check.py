@@ -108,7 +108,7 @@ def require_this_machine(profile: HardwareProfile, space: GeneSpace,
         if of_profile != of_host:
             raise ProfileError(f"profile {profile.id} was measured with {profile.runtime.name} "
                                f"{name} {of_profile}, here it is {of_host}; {AGAIN}")
-    if profile.runtime.threads > profile.device.cores:
+    if profile.device.cores is not None and profile.runtime.threads > profile.device.cores:
         raise ProfileError(f"profile {profile.id} is of {profile.runtime.threads} threads, this "
                            f"machine has {profile.device.cores} cores; {AGAIN} with --threads")
 
