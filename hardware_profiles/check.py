@@ -117,7 +117,7 @@ def require_this_machine(profile: HardwareProfile, space: GeneSpace,
         require_provider(of.provider)
     except ProfileError as error:
         raise ProfileError(f"profile {profile.id}: {error}, or {AGAIN}") from None
-    if profile.runtime.threads > profile.device.cores:
+    if profile.device.cores is not None and profile.runtime.threads > profile.device.cores:
         raise ProfileError(f"profile {profile.id} is of {profile.runtime.threads} threads, this "
                            f"machine has {profile.device.cores} cores; {AGAIN} with --threads")
 

@@ -41,13 +41,19 @@ class Device(_Frozen):
     id: str
     name: str
     cpu: str
-    cores: int
-    memory_bytes: int
+    cores: int | None
+    memory_bytes: int | None
     os: str
     soc: str | None = None
     power_mode: str | None = None
     clock_mhz: float | None = None
     temperature_c: float | None = None
+
+    @property
+    def summary(self) -> str:
+        """Name, cores and system, as far as known."""
+        cores = f"{self.cores} cores" if self.cores else ""
+        return ", ".join(part for part in (self.name, cores, self.os) if part)
 
 
 class Runtime(_Frozen):

@@ -108,7 +108,7 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
     return [
         ("id", profile.id),
         ("kind", profile.kind),
-        ("device", f"{profile.device.name}, {profile.device.cores} cores, {profile.device.os}"),
+        ("device", profile.device.summary),
         ("runtime", f"{runtime.name} {runtime.version}, {runtime.provider}, {runtime.precision}, "
                     f"{runtime.threads} thread(s), batch {runtime.batch}"),
         ("space", profile.space),

@@ -149,7 +149,7 @@ def _use(facts: RunFacts) -> Html:
 def _reproduce(facts: RunFacts) -> Html:
     device, runtime = facts.profile.device, facts.profile.runtime
     rows = [
-        ("machine", f"{device.name}, {device.cores} cores, {device.os}"),
+        ("machine", device.summary),
         ("runtime", f"{runtime.name} {runtime.version}, {runtime.provider}, {runtime.precision}, "
                     f"{runtime.threads} thread(s), batch {runtime.batch}"),
         ("latency", f"{facts.profile.statistic}, profile {facts.profile.id}, "
