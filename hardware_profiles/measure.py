@@ -23,6 +23,7 @@ from nas.core.types import FloatArray, IntArray
 Progress = Callable[[int, int], None]  # (measurements done, measurements planned so far)
 
 CONTENDED = 1.1  # wall / CPU above this: other processes took the core away
+_ON_THE_CPU = (CPU, "XnnpackExecutionProvider", "DnnlExecutionProvider")
 KEPT_SESSION_BYTES = 2 * 2**30  # sessions stay open up to this much; the rest open every pass
 
 
@@ -50,7 +51,12 @@ def this_runtime(*, threads: int = 1, batch: int = 1, precision: Precision = "fp
 
 
 def protocol_for(runtime: Runtime) -> MeasureProtocol:
-    """Returns the default protocol with the timer that sees all the threads."""
+    """Returns the default protocol with the timer that sees all of the work.
+
+    That is the wall clock where another device does it.
+    """
+    if runtime.provider not in _ON_THE_CPU:
+        return MeasureProtocol(timer="wall", statistic="wall_min_median")
     return MeasureProtocol(timer="thread_cpu" if runtime.threads == 1 else "process_cpu")
 
 

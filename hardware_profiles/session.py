@@ -15,6 +15,8 @@ from nas.core.errors import ProfileError
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
            "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
+_TIMERS = {"thread_cpu": time.thread_time_ns, "process_cpu": time.process_time_ns,
+           "wall": time.perf_counter_ns}
 CPU = "CPUExecutionProvider"
 
 
@@ -31,7 +33,7 @@ class PassTimes:
     """One pass over one model.
 
     Attributes:
-        cpu_ns: CPU time of each run.
+        cpu_ns: Each run by the protocol's timer: CPU time, or wall time as well.
         wall_ns: Wall time of each run.
         loop_cpu_ns: CPU time of all runs together.
         loop_wall_ns: Their wall time; with more than one thread, which the wall clock sees at
@@ -75,7 +77,7 @@ class TimedSession:
 
     def time(self, protocol: MeasureProtocol) -> PassTimes:
         """Returns the times of one pass: the warm-up, then the timed runs."""
-        cpu = time.thread_time_ns if protocol.timer == "thread_cpu" else time.process_time_ns
+        cpu = _TIMERS[protocol.timer]
         wall = time.perf_counter_ns
         run, binding = self._session.run_with_iobinding, self._binding
         for _ in range(protocol.warm_up):

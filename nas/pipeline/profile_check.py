@@ -7,11 +7,11 @@ from typing import Any
 from hardware_profiles.check import ProfileCheck, check_profile
 from hardware_profiles.host import host_key
 from hardware_profiles.measure import CONTENDED
-from hardware_profiles.profile import Quality
+from hardware_profiles.profile import HardwareProfile, Quality
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError
 from nas.core.files import replace_file
-from nas.pipeline.compose import load_supernet
+from nas.pipeline.design import load_design
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.profile import load_profile
 from nas.pipeline.profile_picture import draw_check
@@ -39,10 +39,11 @@ def run_check(name: str | None, *, supernet: str, nets: int = 40, seed: int = 0,
         raise InputError(f"--seed {seed}: at least 0")
     if picture is not None:
         _require_writable(picture)
-    net = load_supernet(supernet)
     if name is not None:
         profile = load_profile(name)
+        net = load_design(supernet, resolution=_resolution(profile))
     else:
+        net = load_design(supernet)
         found = user_store().find(host_key(net.space, net.vocabulary))
         if found is None:
             raise InputError(f"no profile of this machine for {supernet}; `nas profile run "
@@ -57,6 +58,12 @@ def run_check(name: str | None, *, supernet: str, nets: int = 40, seed: int = 0,
         except OSError as error:
             raise _unwritable(picture, error) from None
     return check
+
+
+def _resolution(profile: HardwareProfile) -> int | None:
+    # A space that was planned at another resolution says so in its id.
+    side = profile.validity.input_shape[-1]
+    return side if profile.space.endswith(f"@{side}") else None
 
 
 def check_rows(check: ProfileCheck) -> list[list[object]]:

@@ -14,7 +14,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_profile_at_another_resolution_and_batch(
-        capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
+        capsys: pytest.CaptureFixture[str], tiny_folder: Path, tmp_path: Path) -> None:
     command = ["--supernet", str(tiny_folder), "--batch", "2", "--resolution", "12",
                "--allow-contended"]
     assert main(["profile", "run", *command, "--json"]) == 0
@@ -31,6 +31,12 @@ def test_a_profile_at_another_resolution_and_batch(
     shown = capsys.readouterr().out
     for word in ("cross-validated", "protocol", "memory", "networks", "batch 2", "@12"):
         assert word in shown
+
+    # It may hold or not: this is about finding the space that it is of.
+    picture = str(tmp_path / "check.png")
+    assert main(["profile", "check", profile["id"], "--supernet", str(tiny_folder), "--nets", "6",
+                 "--out", picture, "--json"]) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["space"] == "mobilenet-tiny/1@12"
 
 
 @pytest.mark.parametrize(("options", "message"), [

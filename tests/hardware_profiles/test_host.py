@@ -29,7 +29,7 @@ def test_a_profile_has_every_block_and_the_networks_asked_for(profile, space, vo
 
 
 def test_a_profile_says_where_it_comes_from(profile, space, vocabulary):
-    assert (profile.kind, profile.device) == ("measured", host_device())
+    assert (profile.kind, profile.device.id) == ("measured", host_device().id)
     assert profile.key == host_key(space, vocabulary.blocks)
     assert profile.provenance["seed"] == "3"
     assert profile.validity.input_shape == (1, 8, 8)

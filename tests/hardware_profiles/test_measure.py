@@ -87,6 +87,17 @@ def test_more_threads_need_the_clock_of_the_process():
     assert found.timings["empty"].latency_ms > 0
 
 
+def test_another_device_is_timed_by_the_wall_clock():
+    protocol = protocol_for(this_runtime(provider="CUDAExecutionProvider"))
+    assert (protocol.timer, protocol.statistic) == ("wall", "wall_min_median")
+    quick = QUICK.model_copy(update={"timer": "wall"})
+    found = measure({"empty": empty_model}, runtime=this_runtime(), protocol=quick,
+                    rng=np.random.default_rng(0))
+    assert found.timings["empty"].cpu_min_ms == pytest.approx(
+        found.timings["empty"].wall_min_ms, rel=0.2)
+    assert found.wall_over_cpu == pytest.approx(1.0, rel=0.05)
+
+
 def test_a_provider_that_is_not_there_is_an_error():
     runtime = this_runtime().model_copy(update={"provider": "TensorrtExecutionProvider"})
     with pytest.raises(ProfileError, match="has no TensorrtExecutionProvider"):
