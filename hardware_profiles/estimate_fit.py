@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import least_squares
 
-from hardware_profiles.calibrate import quality, rank_correlation, relative_least_squares
+from hardware_profiles.calibrate import quality, rank_correlation
+from hardware_profiles.candidates import relative_least_squares
 from hardware_profiles.estimate import EstimateRow
 from hardware_profiles.profile import Quality
 from nas.core.errors import ProfileError

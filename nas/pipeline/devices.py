@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from hardware_profiles.estimate import DeviceEstimate, estimated_profile, find_estimate
-
+from hardware_profiles.estimate import DeviceEstimate, shipped_estimates
+from hardware_profiles.estimated import estimated_profile
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
-from nas.core.errors import InputError, ProfileError, UnknownNameError
+from nas.core.errors import InputError, ProfileError
 from nas.core.protocols import Supernet
 
 HOST = "host"  # this machine
@@ -45,14 +45,12 @@ def foreign_profile(name: str, supernet: Supernet, *, threads: int = 1,
     if require_measured:
         raise ProfileError(f"--require-measured: of device {name!r} there is only an estimate "
                            f"({estimate.id}, fitted to published measurements); {_remedy(name)}")
-    return estimated_profile(estimate, supernet.space, supernet.vocabulary)
+    return estimated_profile(estimate, supernet.space, supernet.vocabulary, supernet.block_ids)
 
 
 def _estimate(name: str) -> DeviceEstimate | None:
-    try:
-        return find_estimate(name)
-    except UnknownNameError:
-        return None
+    return next((estimate for estimate in shipped_estimates().values()
+                 if name in (estimate.id, *estimate.aliases)), None)
 
 
 def _stored(names: set[str]) -> list[HardwareProfile]:

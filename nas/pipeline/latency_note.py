@@ -1,23 +1,21 @@
 """What every output says of the latencies that a search was scored with."""
 
+from hardware_profiles.estimated import NOT_MEASURED
 from hardware_profiles.profile import HardwareProfile
-
-ESTIMATED = "estimated, not measured on the device"
 
 
 def place(profile: HardwareProfile) -> str:
     """Returns the device for a title, marked unless its latencies were measured in full."""
-    marks = {"estimated": f" ({ESTIMATED})", "fewshot": " (fitted to a few measured networks)"}
+    marks = {"estimated": f" ({NOT_MEASURED})", "fewshot": " (fitted to a few measured networks)"}
     return profile.device.id + marks.get(profile.kind, "")
 
 
 def latency_note(profile: HardwareProfile) -> str:
     """Returns in one line how the latencies came about and how far they can be trusted."""
     fit = profile.calibration
-    parts = [ESTIMATED] if profile.kind == "estimated" else []
-    parts.append("never compared with whole networks" if fit.held_out is None else
-                 f"{fit.test_count} networks ({fit.held_out_by}): {fit.held_out.in10:.0%} within "
-                 f"10 %, rank {fit.held_out.spearman:.3f}")
+    parts = ["never compared with whole networks" if fit.held_out is None else
+             f"{fit.test_count} networks ({fit.held_out_by}): {fit.held_out.in10:.0%} within "
+             f"10 %, rank {fit.held_out.spearman:.3f}", *profile.validity.warnings]
     if profile.validity.extrapolated:
         parts.append(f"extrapolated: {', '.join(profile.validity.extrapolated)}")
-    return "; ".join([*parts, *profile.validity.warnings])
+    return "; ".join(parts)
