@@ -1,0 +1,123 @@
+"""Searching for a device that is not this machine: estimates, imported profiles, refusals."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardware_profiles.estimated import NOT_MEASURED
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.store import CACHE_VARIABLE, user_store
+from nas.core.errors import InputError, ProfileError
+from nas.export.verify import verify_bundle
+from nas.pipeline.config import make_config
+from nas.pipeline.search import SearchResult, resume_search, run_search
+
+SPACE = "mobilenet-tiny/1"
+
+Search = Callable[..., SearchResult]
+
+
+@pytest.fixture(autouse=True)
+def measured(quick_profiles: Path, tmp_path: Path,
+             monkeypatch: pytest.MonkeyPatch) -> HardwareProfile:
+    """This machine's profile of the tiny space, in a store that may be changed."""
+    shutil.copytree(quick_profiles, tmp_path / "cache")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    found, = (item.profile for item in user_store().list()
+              if item.profile and item.profile.space == SPACE)
+    return found
+
+
+@pytest.fixture
+def search(tiny_folder: Path, tmp_path: Path) -> Search:
+    def run(device: str, **options: Any) -> SearchResult:
+        return run_search(make_config({"supernet": str(tiny_folder), "budget": 4, "device": device,
+                                       "out": tmp_path / "run", **options}))
+
+    return run
+
+
+def as_device(profile: HardwareProfile, name: str, **changes: Any) -> HardwareProfile:
+    return profile.model_copy(update={
+        "device": profile.device.model_copy(update={"id": name}), **changes})
+
+
+def test_an_estimate_serves_and_every_output_says_what_it_is(search: Search) -> None:
+    result = search("jetson")
+    device, best = result.payload["device"], result.payload["best"]
+    assert (device["id"], device["kind"], device["statistic"]) == (
+        "jetson-orin-nano", "estimated", "published")
+    assert NOT_MEASURED in device["note"]
+    assert "extrapolated: input 16 px" in device["note"]
+    assert best["measured_latency_ms"] is None  # this machine's latency would say nothing
+    manifest = json.loads((result.run_dir / "best" / "manifest.json").read_text())
+    assert manifest["provenance"]["latency"].startswith("estimated, ")
+    assert NOT_MEASURED in manifest["provenance"]["latency"]
+    assert NOT_MEASURED in (result.run_dir / "report.html").read_text()
+    assert verify_bundle(result.run_dir / "best").ok
+
+
+def test_a_bound_is_held_at_the_upper_end_of_the_estimate(search: Search, tmp_path: Path) -> None:
+    free = search("jetson", out=tmp_path / "free", budget=8).payload
+    slowest = max(point["metrics"]["latency_ms"] for point in free["pareto"])
+    # The slowest fits by its value, not by the upper end of its estimate.
+    bound = 1.01 * slowest
+    held = search("jetson", max_latency_ms=bound, budget=8)
+    profile = HardwareProfile.model_validate_json((held.run_dir / "profile.json").read_text())
+    assert profile.calibration.upper_ratio > 1.01
+    for point in held.payload["pareto"]:
+        assert point["metrics"]["latency_ms"] * profile.calibration.upper_ratio <= bound
+
+
+def test_a_search_on_an_estimate_is_resumed(search: Search) -> None:
+    result = search("jetson")
+    (result.run_dir / "pareto.json").unlink()
+    again = resume_search(result.run_dir).payload
+    assert again["pareto"] == result.payload["pareto"]
+
+
+def test_require_measured_refuses_an_estimate_before_anything_is_made(
+        search: Search, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"--require-measured: .* only an estimate") as caught:
+        search("jetson", require_measured=True)
+    assert "nas profile export --device jetson" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["jetson", "jetson-orin-nano"])
+def test_a_measured_profile_takes_over_by_itself(
+        name: str, measured: HardwareProfile, search: Search) -> None:
+    user_store().save(as_device(measured, name))
+    payload = search("jetson", require_measured=True).payload
+    assert (payload["device"]["id"], payload["device"]["kind"]) == (name, "measured")
+    assert NOT_MEASURED not in payload["device"]["note"]
+
+
+def test_a_full_profile_comes_before_a_few_shot_one(
+        measured: HardwareProfile, search: Search, tmp_path: Path) -> None:
+    user_store().save(as_device(measured, "pi-5", kind="fewshot"))
+    first = search("pi-5", out=tmp_path / "first")
+    user_store().save(as_device(measured, "pi-5"))
+    second = search("pi-5", out=tmp_path / "second")
+    assert [run.payload["device"]["kind"] for run in (first, second)] == ["fewshot", "measured"]
+
+
+def test_a_device_that_nobody_knows_names_the_remedy(search: Search) -> None:
+    with pytest.raises(InputError, match="nothing is known of device 'pi-6'") as caught:
+        search("pi-6")
+    assert "nas profile export --device pi-6" in str(caught.value)
+
+
+def test_another_space_or_thread_count_is_no_substitute(
+        measured: HardwareProfile, search: Search) -> None:
+    user_store().save(as_device(measured, "pi-5", space="other/1", generator="0" * 16))
+    with pytest.raises(InputError, match="measured for other/1, not for mobilenet-tiny/1"):
+        search("pi-5")
+    user_store().save(as_device(measured, "pi-5", runtime=measured.runtime.model_copy(
+        update={"threads": 4})))
+    with pytest.raises(InputError, match="with --threads 4, not with 1"):
+        search("pi-5")
