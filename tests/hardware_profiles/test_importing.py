@@ -102,12 +102,12 @@ def test_energy_reaches_the_profile(imported, payload):
 
 
 def test_throttling_is_flagged(imported, payload):
-    for state, clock in zip(payload["states"], (500, 2000, 1500, *[2000] * 9), strict=False):
+    for state, clock in zip(payload["states"], (500, 2000, *[1500] * 9), strict=False):
         state |= {"clock_mhz": [clock, 400], "temperature_c": {"cpu": 40.0 + clock / 100},
                   "power_mode": "MAXN"}
     profile = imported(payload)
-    assert any("clock fell from 2000 to 1500" in line for line in profile.validity.warnings)
-    assert profile.device.clock_mhz == 2000
+    assert any("the clock fell to 75%" in line for line in profile.validity.warnings)
+    assert 1500 <= profile.device.clock_mhz <= 2000
     assert profile.device.temperature_c == 60
     assert profile.device.power_mode == "MAXN"
     payload["states"][-1]["power_mode"] = "5W"
@@ -120,7 +120,7 @@ def test_passes_that_slow_down_are_flagged(imported, payload):
             for name in ("cpu_ns", "wall_ns"):
                 one[name] = [int((1 + 0.1 * number) * value) for value in
                              record["passes"][0][name]]
-    assert any("the last pass took 1." in line for line in imported(payload).validity.warnings)
+    assert any("later passes took 1." in line for line in imported(payload).validity.warnings)
 
 
 def test_contention_is_flagged(imported, payload):
@@ -169,20 +169,12 @@ def test_missing_and_unknown_models_are_refused(imported, payload, vocabulary):
     refused(imported, payload, match="also holds 1 of .*'surplus'")
 
 
-def test_networks_alone_have_no_calibration_yet(imported, payload):
+def test_networks_alone_make_a_few_shot_profile(imported, payload):
     payload["models"] = {key: record for key, record in payload["models"].items()
                          if key.startswith("network")}
-    refused(imported, payload, match="whole networks only")
-    asked = []
-
-    def assemble(*_: object, **conditions: object) -> HardwareProfile:
-        asked.append(conditions)
-        raise ProfileError("a fit of networks alone")
-
-    refused(imported, payload, without_blocks=assemble, match="a fit of networks alone")
-    assert asked[0]["device"].id == "board-1"
-    del payload["models"][network_key(0)]
-    refused(imported, payload, match="lacks 1 of 14")
+    profile = imported(payload)
+    assert (profile.kind, profile.entries) == ("fewshot", ())
+    assert len(profile.subnets) == len(payload["models"])
 
 
 def test_missing_passes_and_runs_are_refused(imported, payload):
