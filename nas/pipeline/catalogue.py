@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from hardware_profiles.host import host_device
 from hardware_profiles.registry import DEVICES
+from hardware_profiles.store import user_store
 from nas.core.registry import Registry, resolve
 from nas.execution.registry import EXECUTORS
 from nas.search.registry import SEARCHERS
@@ -22,8 +24,16 @@ def supernets() -> list[dict[str, Any]]:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Returns name, kind, runtime, provider, precision and threads."""
-    return _rows(DEVICES)
+    """Returns name, kind, runtime, provider, precision and threads; imported ones come last."""
+    here, imported = host_device().id, []
+    for profile in (item.profile for item in user_store().list()):
+        if profile is not None and profile.device.id != here:
+            runtime = profile.runtime
+            imported.append({
+                "name": profile.device.id, "kind": profile.kind, "runtime": runtime.name,
+                "provider": runtime.provider, "precision": runtime.precision,
+                "threads": runtime.threads, "note": f"imported, of {profile.space}"})
+    return [*_rows(DEVICES), *imported]
 
 
 def searchers() -> list[dict[str, Any]]:

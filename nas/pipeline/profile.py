@@ -124,17 +124,20 @@ def describe(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("repeats", _repeats(profile.validity)),
         ("memory", _memory(profile)),
         ("warnings", "; ".join(profile.validity.warnings) or "none"),
+        *((("extrapolated", "; ".join(profile.validity.extrapolated)),)
+          if profile.validity.extrapolated else ()),
     ]
 
 
 def _row(name: str, profile: HardwareProfile | None, problem: str | None) -> dict[str, Any]:
     if profile is None:
         return {"name": name, "kind": "unusable", "space": problem or "", "runtime": "",
-                "threads": 0, "within_10": 0.0, "created": ""}
+                "precision": "", "threads": 0, "within_10": 0.0, "created": ""}
     held_out = profile.calibration.held_out
     return {"name": name, "kind": profile.kind, "space": profile.space,
             "runtime": f"{profile.runtime.name} {profile.runtime.version}",
-            "threads": profile.runtime.threads, "within_10": held_out.in10 if held_out else None,
+            "precision": profile.runtime.precision, "threads": profile.runtime.threads,
+            "within_10": held_out.in10 if held_out else None,
             "created": f"{profile.created:%Y-%m-%d %H:%M}"}
 
 

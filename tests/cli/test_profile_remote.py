@@ -89,6 +89,34 @@ def test_an_imported_result_is_listed_and_shown(
     assert len(user_store().list()) == 1
 
 
+def test_an_imported_device_is_listed_among_the_devices(
+        capsys: pytest.CaptureFixture[str], result: Path) -> None:
+    assert main(["profile", "import", str(result)]) == 0
+    capsys.readouterr()
+    assert main(["list", "devices", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"name": "board-1", "kind": "measured", "provider": "CPUExecutionProvider",
+            "note": "imported, of mobilenet-tiny/1"}.items() <= rows[-1].items()
+    assert {"host", "jetson", "jetson-orin-nano"} <= {row["name"] for row in rows}
+
+
+def test_a_few_networks_in_another_precision_and_resolution(
+        capsys: pytest.CaptureFixture[str], tiny_folder: Path, tmp_path: Path) -> None:
+    """Bundle, agent and import of whole int8 networks at twice the side, nothing else."""
+    out = tmp_path / "few.zip"
+    export_bundle(str(tiny_folder), out, device="board-2", precision="int8", resolution=32,
+                  few_shot=12, protocol=QUICK["protocol"])
+    with zipfile.ZipFile(out) as bundle:
+        bundle.extractall(tmp_path / "board")
+    subprocess.run([sys.executable, "-I", "agent.py", "--out", str(tmp_path / "result.json")],
+                   check=True, cwd=tmp_path / "board", capture_output=True)
+    assert main(["profile", "import", str(tmp_path / "result.json"), "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)
+    assert (profile["kind"], profile["runtime"]["precision"]) == ("fewshot", "int8")
+    assert profile["space"] == "mobilenet-tiny/1@32"
+    assert (len(profile["entries"]), len(profile["subnets"])) == (0, 12)
+
+
 def test_the_bundle_stands_in_for_a_forgotten_export(
         capsys: pytest.CaptureFixture[str], result: Path, exported: BundleManifest,
         tmp_path: Path) -> None:
