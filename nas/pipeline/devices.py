@@ -6,9 +6,11 @@ from hardware_profiles.estimate import DeviceEstimate, shipped_estimates
 from hardware_profiles.estimated import estimated_profile
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.registry import DEVICES
 from hardware_profiles.store import user_store
 from nas.core.errors import InputError, ProfileError
 from nas.core.protocols import Supernet
+from nas.core.registry import unknown_name
 
 HOST = "host"  # this machine
 ORDER = ("measured", "fewshot", "estimated")  # best first
@@ -60,8 +62,9 @@ def _stored(names: set[str]) -> list[HardwareProfile]:
 
 def _unknown(name: str, stored: Sequence[HardwareProfile], supernet: Supernet) -> InputError:
     if not stored:
-        return InputError(f"nothing is known of device {name!r}; see `nas list devices`, or "
-                          f"{_remedy(name)}")
+        known = {entry.name for entry in DEVICES.entries} | {
+            item.profile.device.id for item in user_store().list() if item.profile is not None}
+        return InputError(f"{unknown_name('device', name, sorted(known))}, or {_remedy(name)}")
     spaces = ", ".join(sorted({profile.space for profile in stored}))
     return InputError(f"device {name!r} has been measured for {spaces}, not for "
                       f"{supernet.space.id} as it is now; {_remedy(name)}")

@@ -89,7 +89,8 @@ def test_a_table_that_cannot_be_used_is_one_line(
 @pytest.mark.usefixtures("cache")
 def test_a_few_networks_become_a_profile(
         capsys: pytest.CaptureFixture[str], tiny_folder: Path) -> None:
-    arguments = ["profile", "run", "--supernet", str(tiny_folder), "--few-shot"]
+    arguments = ["profile", "run", "--supernet", str(tiny_folder), "--allow-contended",
+                 "--few-shot"]
     assert main([*arguments, "2"]) == 2
     assert "2 networks are too few" in capsys.readouterr().err
     assert main([*arguments, "12", "--json"]) == 0

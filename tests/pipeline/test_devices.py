@@ -107,7 +107,7 @@ def test_a_full_profile_comes_before_a_few_shot_one(
 
 
 def test_a_device_that_nobody_knows_names_the_remedy(search: Search) -> None:
-    with pytest.raises(InputError, match="nothing is known of device 'pi-6'") as caught:
+    with pytest.raises(InputError, match="unknown device 'pi-6'") as caught:
         search("pi-6")
     assert "nas profile export --device pi-6" in str(caught.value)
 
