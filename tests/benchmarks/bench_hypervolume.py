@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from _report import write_report
 
-from hardware_profiles.host import HostConfig
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.profile_file import profile_bytes, read_profile
 from hardware_profiles.table import LatencyTable
@@ -27,7 +26,7 @@ from nas.core.problem import minimized
 from nas.core.protocols import Evaluator, Supernet
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
-from nas.pipeline.compose import Parts, compose, load_supernet, measure_host
+from nas.pipeline.compose import Parts, compose, device_profile, load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.device import keep_freed_memory, one_thread
 from nas.pipeline.events import silent
@@ -64,11 +63,10 @@ class Kept:
 
 
 def kept_profile(supernet: Supernet, folder: Path) -> HardwareProfile:
-    """Returns the profile that the first run of this benchmark measured."""
+    """Returns the profile of this machine that the first run of this benchmark used."""
     path = folder / "profile.json"
     if not path.is_file():
-        path.write_bytes(profile_bytes(measure_host(
-            supernet, config=HostConfig(), keep_doubtful=True, watch=silent)))
+        path.write_bytes(profile_bytes(device_profile("host", supernet, threads=1, watch=silent)))
     return read_profile(path)
 
 
