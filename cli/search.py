@@ -93,7 +93,7 @@ def _show(payload: Mapping[str, Any]) -> None:
                 f"{device['id']}{mark}")
     print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
           f"{exits} left early; {payload['wall_s']:.0f} s")
-    print(f"latency: {device['kind']}, {device['note']}")
+    print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))
     measured = best["measured_latency_ms"]
     latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None
                else f"measured {measured:.4f} ms")

@@ -79,7 +79,7 @@ def _extrapolated(estimate: DeviceEstimate, space: GeneSpace, vocabulary: Sequen
                   block_ids: Callable[[IntArray], IntArray],
                   blocks: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     side, (low, high) = vocabulary[0].graph.inputs[0].shape[-1], estimate.input_px
-    lines = [] if low <= side <= high else [f"input {side} px; fitted at {_span(low, high)} px"]
+    lines = [] if low <= side <= high else [f"input {side} px (fitted at {_span(low, high)} px)"]
     ends = [_sums(space, block_ids, blocks, largest=largest) for largest in (False, True)]
     ranges = {"MACs": ([name for name in estimate.coefficients if name.startswith("macs:")],
                        estimate.macs)}
@@ -87,7 +87,7 @@ def _extrapolated(estimate: DeviceEstimate, space: GeneSpace, vocabulary: Sequen
     for name, (features, fitted) in ranges.items():
         small, large = (sum(end.get(feature, 0.0) for feature in features) for end in ends)
         if small < fitted[0] or large > fitted[1]:
-            lines.append(f"{name} {_span(small, large)}; fitted at {_span(*fitted)}")
+            lines.append(f"{name} {_span(small, large)} (fitted at {_span(*fitted)})")
     for kind in sorted({name.partition(":")[2] for features in blocks for name in features}):
         models = {row.model for row in estimate.rows
                   if row.use == "fit" and f"kernels:{kind}" in row.features}
