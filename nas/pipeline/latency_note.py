@@ -3,6 +3,10 @@
 from hardware_profiles.estimated import NOT_MEASURED
 from hardware_profiles.profile import HardwareProfile
 
+HELD_OUT = {"held-out networks": "held-out networks",
+            "cross-validation": "networks by cross-validation",
+            "leave one model out": "networks, each left out of the fit"}
+
 
 def place(profile: HardwareProfile) -> str:
     """Returns the device for a title, marked unless its latencies were measured in full."""
@@ -14,7 +18,7 @@ def latency_note(profile: HardwareProfile) -> str:
     """Returns in one line how the latencies came about and how far they can be trusted."""
     fit = profile.calibration
     parts = ["never compared with whole networks" if fit.held_out is None else
-             f"{fit.test_count} networks ({fit.held_out_by}): {fit.held_out.in10:.0%} within "
+             f"{fit.test_count} {HELD_OUT[fit.held_out_by]}: {fit.held_out.in10:.0%} within "
              f"10 %, rank {fit.held_out.spearman:.3f}", *profile.validity.warnings]
     if profile.validity.extrapolated:
         parts.append(f"extrapolated: {', '.join(profile.validity.extrapolated)}")

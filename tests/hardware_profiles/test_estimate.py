@@ -199,7 +199,7 @@ class TestProfile:
     def test_what_lies_outside_the_fitted_range_is_listed(self, shipped_config):
         profile, _ = profile_of("jetson", shipped_config)
         lines = profile.validity.extrapolated
-        assert "input 28 px; fitted at 224 px" in lines
+        assert "input 28 px (fitted at 224 px)" in lines
         assert any(line.startswith("MACs ") for line in lines)
 
     def test_a_space_inside_the_range_is_not_extrapolated(self, large_config):
