@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.store import CACHE_VARIABLE, user_store
 from nas.pipeline.compose import load_supernet
+from nas.pipeline.design import load_design
 from nas.pipeline.run_dir import RunDir
 from nas.pipeline.search import SearchResult
 from nas.pipeline.train import TrainRequest, make_request, train
@@ -51,6 +55,18 @@ def check_equals_finished(finished: SearchResult, ledger_of: Callable[[Path], Le
         assert not list(run_dir.parent.glob(".*"))
 
     return check
+
+
+@pytest.fixture
+def own_profile(quick_profiles: Path, tiny_folder: Path, tmp_path: Path,
+                monkeypatch: pytest.MonkeyPatch) -> HardwareProfile:
+    """This machine's profile of the tiny space, in a store that may be changed."""
+    shutil.copytree(quick_profiles, tmp_path / "cache")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    space = load_design(str(tiny_folder)).space.id
+    found, = (item.profile for item in user_store().list()
+              if item.profile and item.profile.space == space)
+    return found
 
 
 def names(folder: Path) -> set[str]:

@@ -1,7 +1,6 @@
 """Searching for a device that is not this machine: estimates, imported profiles, refusals."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,15 @@ import pytest
 
 from hardware_profiles.estimated import NOT_MEASURED
 from hardware_profiles.profile import HardwareProfile
-from hardware_profiles.store import CACHE_VARIABLE, user_store
+from hardware_profiles.store import user_store
 from nas.core.errors import InputError, ProfileError
 from nas.export.verify import verify_bundle
 from nas.pipeline.config import make_config
 from nas.pipeline.search import SearchResult, resume_search, run_search
 
-SPACE = "mobilenet-tiny/1"
+pytestmark = pytest.mark.usefixtures("own_profile")
 
 Search = Callable[..., SearchResult]
-
-
-@pytest.fixture(autouse=True)
-def measured(quick_profiles: Path, tmp_path: Path,
-             monkeypatch: pytest.MonkeyPatch) -> HardwareProfile:
-    """This machine's profile of the tiny space, in a store that may be changed."""
-    shutil.copytree(quick_profiles, tmp_path / "cache")
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    found, = (item.profile for item in user_store().list()
-              if item.profile and item.profile.space == SPACE)
-    return found
 
 
 @pytest.fixture
@@ -90,18 +78,18 @@ def test_require_measured_refuses_an_estimate_before_anything_is_made(
 
 @pytest.mark.parametrize("name", ["jetson", "jetson-orin-nano"])
 def test_a_measured_profile_takes_over_by_itself(
-        name: str, measured: HardwareProfile, search: Search) -> None:
-    user_store().save(as_device(measured, name))
+        name: str, own_profile: HardwareProfile, search: Search) -> None:
+    user_store().save(as_device(own_profile, name))
     payload = search("jetson", require_measured=True).payload
     assert (payload["device"]["id"], payload["device"]["kind"]) == (name, "measured")
     assert NOT_MEASURED not in payload["device"]["note"]
 
 
 def test_a_full_profile_comes_before_a_few_shot_one(
-        measured: HardwareProfile, search: Search, tmp_path: Path) -> None:
-    user_store().save(as_device(measured, "pi-5", kind="fewshot"))
+        own_profile: HardwareProfile, search: Search, tmp_path: Path) -> None:
+    user_store().save(as_device(own_profile, "pi-5", kind="fewshot"))
     first = search("pi-5", out=tmp_path / "first")
-    user_store().save(as_device(measured, "pi-5"))
+    user_store().save(as_device(own_profile, "pi-5"))
     second = search("pi-5", out=tmp_path / "second")
     assert [run.payload["device"]["kind"] for run in (first, second)] == ["fewshot", "measured"]
 
@@ -113,11 +101,11 @@ def test_a_device_that_nobody_knows_names_the_remedy(search: Search) -> None:
 
 
 def test_another_space_or_thread_count_is_no_substitute(
-        measured: HardwareProfile, search: Search) -> None:
-    user_store().save(as_device(measured, "pi-5", space="other/1", generator="0" * 16))
+        own_profile: HardwareProfile, search: Search) -> None:
+    user_store().save(as_device(own_profile, "pi-5", space="other/1", generator="0" * 16))
     with pytest.raises(InputError, match="measured for other/1, not for mobilenet-tiny/1"):
         search("pi-5")
-    user_store().save(as_device(measured, "pi-5", runtime=measured.runtime.model_copy(
+    user_store().save(as_device(own_profile, "pi-5", runtime=own_profile.runtime.model_copy(
         update={"threads": 4})))
     with pytest.raises(InputError, match="with --threads 4, not with 1"):
         search("pi-5")

@@ -1,26 +1,12 @@
-import shutil
 from pathlib import Path
 
 import pytest
 
 from hardware_profiles.profile import HardwareProfile
-from hardware_profiles.store import CACHE_VARIABLE, user_store
+from hardware_profiles.store import user_store
 from nas.core.errors import ProfileError
 from nas.pipeline.config import make_config
 from nas.pipeline.search import SearchResult, run_search
-
-SPACE = "mobilenet-tiny/1"
-
-
-@pytest.fixture
-def stored(quick_profiles: Path, tmp_path: Path,
-           monkeypatch: pytest.MonkeyPatch) -> HardwareProfile:
-    """The quick profile of the tiny supernet, in a store that may be changed."""
-    shutil.copytree(quick_profiles, tmp_path / "cache")
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    found, = (item.profile for item in user_store().list()
-              if item.profile and item.profile.space == SPACE)
-    return found
 
 
 def search(tiny_folder: Path, tmp_path: Path) -> SearchResult:
@@ -29,10 +15,10 @@ def search(tiny_folder: Path, tmp_path: Path) -> SearchResult:
 
 
 def test_energy_that_was_measured_is_an_objective(
-        stored: HardwareProfile, tiny_folder: Path, tmp_path: Path) -> None:
+        own_profile: HardwareProfile, tiny_folder: Path, tmp_path: Path) -> None:
     subnets = tuple(net.model_copy(update={"timing": net.timing.model_copy(
-        update={"energy_mj": 3.0 * net.timing.latency_ms})}) for net in stored.subnets)
-    user_store().save(stored.model_copy(update={"subnets": subnets}))
+        update={"energy_mj": 3.0 * net.timing.latency_ms})}) for net in own_profile.subnets)
+    user_store().save(own_profile.model_copy(update={"subnets": subnets}))
     payload = search(tiny_folder, tmp_path).payload
     assert payload["pareto"]
     for point in payload["pareto"]:
@@ -42,7 +28,7 @@ def test_energy_that_was_measured_is_an_objective(
 
 
 def test_energy_that_was_not_is_an_error_before_anything_is_made(
-        stored: HardwareProfile, tiny_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match=f"{stored.id} holds the energy of 0 networks"):
+        own_profile: HardwareProfile, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=f"{own_profile.id} holds the energy of 0 networks"):
         search(tiny_folder, tmp_path)
     assert not (tmp_path / "run").exists()
