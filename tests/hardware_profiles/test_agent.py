@@ -1,7 +1,6 @@
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -335,14 +334,3 @@ def test_clocks_count_nanoseconds_on_every_python(monkeypatch):
             start = clock()
             sum(range(200_000))
             assert 10**5 < clock() - start < 10**10
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("python3.6"), reason="no Python 3.6 here")
-def test_python_36_compiles_the_agent(tmp_path):
-    (tmp_path / "agent.py").write_bytes(agent_source())
-    done = subprocess.run(["python3.6", "-m", "py_compile", str(tmp_path / "agent.py")],
-                          check=False, capture_output=True, text=True)
-    if "not found" in done.stderr or "not installed" in done.stderr:
-        pytest.skip("no Python 3.6 behind that name")
-    assert done.returncode == 0, done.stderr
