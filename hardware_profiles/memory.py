@@ -35,12 +35,12 @@ class MemoryProbe:
         """Returns the largest resident memory that loading and running a model takes.
 
         What an empty graph takes, such as pages of the runtime itself, is taken off. None if
-        the model could not be run.
+        the model could not be run, or if nothing is left: that is too little to tell.
         """
         found = self._ask(model)
         if found is None or self._empty_bytes is None:
             return None
-        return max(0, found - self._empty_bytes)
+        return found - self._empty_bytes if found > self._empty_bytes else None
 
     def _ask(self, model: bytes) -> int | None:
         source, target = self._child.stdin, self._child.stdout
