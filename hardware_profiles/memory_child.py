@@ -6,11 +6,11 @@ stdout: for each the growth of its peak resident memory in bytes as one, −1 if
 
 import os
 import struct
-import sys
 
 import numpy as np
 import onnxruntime as ort
 
+_CHUNK = 2**20
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -38,21 +38,30 @@ def growth(model: bytes, threads: int) -> int:
     return status_bytes("VmHWM") - before
 
 
+def received(count: int) -> bytes:
+    """Returns so many bytes of stdin, fewer where it ends."""
+    parts = []
+    while count and (part := os.read(0, min(count, _CHUNK))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
 def main() -> None:
-    """Answers until stdin ends."""
-    source, target = sys.stdin.buffer, sys.stdout.buffer
-    while len(head := source.read(16)) == 16:
+    """Answers until stdin ends, or until the system takes a process: then all is lost track of."""
+    while len(head := received(16)) == 16:
         length, threads = struct.unpack("<QQ", head)
-        model = source.read(length)
         if os.fork() == 0:
+            # The model is read here alone: memory that this program once had and gave back would
+            # be there for the next model, which would then seem to need less.
             found = -1
             try:
-                found = growth(model, threads)
+                found = growth(received(length), threads)
             finally:
-                os.write(target.fileno(), struct.pack("<q", found))
+                os.write(1, struct.pack("<q", found))
                 os._exit(0)
-        if os.wait()[1] != 0:  # the system took it, for its memory most likely
-            os.write(target.fileno(), struct.pack("<q", -1))
+        if os.wait()[1] != 0:
+            return
 
 
 if __name__ == "__main__":
