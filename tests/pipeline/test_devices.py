@@ -45,7 +45,9 @@ def test_an_estimate_serves_and_every_output_says_what_it_is(search: Search) -> 
     manifest = json.loads((result.run_dir / "best" / "manifest.json").read_text())
     assert manifest["provenance"]["latency"].startswith("estimated, ")
     assert NOT_MEASURED in manifest["provenance"]["latency"]
-    assert NOT_MEASURED in (result.run_dir / "report.html").read_text()
+    report = (result.run_dir / "report.html").read_text()
+    assert NOT_MEASURED in report
+    assert "extrapolated: input 16 px" in report
     assert verify_bundle(result.run_dir / "best").ok
 
 

@@ -80,8 +80,8 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
 
 def _doubts(facts: RunFacts) -> list[str]:
     doubts = []
-    if facts.profile.kind != "measured":
-        doubts.append(f"Latencies are {facts.profile.kind}, not measured on the device.")
+    if facts.profile.kind == "fewshot":
+        doubts.append("Latencies are fitted to a few whole networks that were measured.")
     fit, best = facts.profile.calibration, facts.results.best if facts.results else None
     if best and best.measured_latency_ms:
         ratio = best.measured_latency_ms / best.metrics["latency_ms"]
@@ -91,7 +91,10 @@ def _doubts(facts: RunFacts) -> list[str]:
                 f"band of 90 % of held-out networks ({fit.lower_ratio:.2f} … "
                 f"{fit.upper_ratio:.2f}). Measure it again on a quiet machine; if it stays, renew "
                 "the profile with `nas profile run`.")
-    doubts += [f"Profile: {warning}." for warning in facts.profile.validity.warnings]
+    validity = facts.profile.validity
+    doubts += [f"Latencies: {warning}." for warning in validity.warnings]
+    if validity.extrapolated:
+        doubts.append(f"Latencies are extrapolated: {'; '.join(validity.extrapolated)}.")
     failed = [trial.outcome for trial in facts.trials if not trial.outcome.ok]
     if failed:
         doubts.append(f"{len(failed)} of {len(facts.trials)} validations failed; the first with: "
