@@ -7,13 +7,12 @@ from hardware_profiles.estimated import estimated_profile
 from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.registry import DEVICES
-from hardware_profiles.store import user_store
+from hardware_profiles.store import KINDS, user_store
 from nas.core.errors import InputError, ProfileError
 from nas.core.protocols import Supernet
 from nas.core.registry import unknown_name
 
 HOST = "host"  # this machine
-ORDER = ("measured", "fewshot", "estimated")  # best first
 
 
 def foreign_profile(name: str, supernet: Supernet, *, threads: int = 1,
@@ -36,7 +35,7 @@ def foreign_profile(name: str, supernet: Supernet, *, threads: int = 1,
     fitting = [profile for profile in stored if profile.generator == generator]
     usable = [profile for profile in fitting if profile.runtime.threads == threads]
     if usable:
-        return min(usable, key=lambda profile: (ORDER.index(profile.kind),
+        return min(usable, key=lambda profile: (KINDS.index(profile.kind),
                                                 -profile.created.timestamp()))
     if fitting:
         known = ", ".join(sorted({f"--threads {profile.runtime.threads}" for profile in fitting}))

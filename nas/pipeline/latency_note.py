@@ -20,6 +20,9 @@ def latency_note(profile: HardwareProfile) -> str:
     parts = ["never compared with whole networks" if fit.held_out is None else
              f"{fit.test_count} {HELD_OUT[fit.held_out_by]}: {fit.held_out.in10:.0%} within "
              f"10 %, rank {fit.held_out.spearman:.3f}", *profile.validity.warnings]
+    runtime = profile.runtime
+    if (runtime.precision, runtime.batch) != ("fp32", 1):  # what the exported file itself is
+        parts.insert(0, f"of {runtime.precision} at batch {runtime.batch}")
     if profile.validity.extrapolated:
         parts.append(f"extrapolated: {', '.join(profile.validity.extrapolated)}")
     return "; ".join(parts)

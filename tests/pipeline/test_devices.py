@@ -40,6 +40,7 @@ def test_an_estimate_serves_and_every_output_says_what_it_is(search: Search) -> 
     assert (device["id"], device["kind"], device["statistic"]) == (
         "jetson-orin-nano", "estimated", "published")
     assert NOT_MEASURED in device["note"]
+    assert "of fp16 at batch 1" in device["note"]
     assert "extrapolated: input 16 px" in device["note"]
     assert best["measured_latency_ms"] is None  # this machine's latency would say nothing
     manifest = json.loads((result.run_dir / "best" / "manifest.json").read_text())
