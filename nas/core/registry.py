@@ -39,19 +39,26 @@ class Registry:
     """The entries of one kind, with those that installed packages add by entry point.
 
     Attributes:
-        kind: Singular, such as ``"supernet"``; the entry-point group is ``nas.<kind>s``.
+        kind: Singular, such as ``"supernet"``.
         builtin: The project's own entries.
+        plural: Where it is not the kind with an s; the entry-point group is ``nas.<plural>``.
     """
 
     kind: str
     builtin: Sequence[Entry]
+    plural: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The entry-point group in which other packages register."""
+        return f"nas.{self.plural or self.kind + 's'}"
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """All entries, the project's own first; a third party cannot replace one of those."""
         own = {entry.name for entry in self.builtin}
         found = [Entry(point.name, point.value, {"source": point.dist.name if point.dist else ""})
-                 for point in entry_points(group=f"nas.{self.kind}s") if point.name not in own]
+                 for point in entry_points(group=self.group) if point.name not in own]
         return (*self.builtin, *found)
 
     def get(self, name: str) -> Entry:
@@ -65,14 +72,15 @@ class Registry:
                 return entry
         if ":" in name:
             return Entry(name, name)
-        raise UnknownNameError(unknown_name(self.kind, name, [e.name for e in self.entries]))
+        raise UnknownNameError(unknown_name(self.kind, name, [e.name for e in self.entries],
+                                            plural=self.plural))
 
 
-def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(kind: str, name: str, known: Sequence[str], *, plural: str | None = None) -> str:
     """Returns the message for a name that is not known, with the nearest known ones."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
-    return f"unknown {kind} {name!r}; {hint} (`nas list {kind}s` shows all)"
+    return f"unknown {kind} {name!r}; {hint} (`nas list {plural or kind + 's'}` shows all)"
 
 
 def resolve(target: str) -> Any:

@@ -1,0 +1,117 @@
+"""A model lent to a proxy comes back bit for bit as it was."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.core.errors import InputError
+
+
+@contextmanager
+def preserved(model: nn.Module, *, training: bool, weights: bool = False) -> Iterator[None]:
+    """Lends the model to the body and takes it back unchanged, also after an exception.
+
+    Given back are the same tensor objects with the same bits: parameters, buffers, gradients
+    (`.grad`), `requires_grad`, per-module modes, hooks and every other attribute of each module;
+    what was added meanwhile is gone. Inside, all gradients start as None, gradients can be
+    recorded whatever the caller's mode, and torch's global generators are put back at the end.
+
+    ``training=True`` lets normalisation layers use the statistics of the batch. Every other layer
+    runs in evaluation mode in both cases: dropout and stochastic depth are off, auxiliary heads
+    too, so a score does not depend on chance.
+
+    Args:
+        model: Any eager module.
+        training: Whether layers with running statistics use those of the batch.
+        weights: Whether the body writes into parameters, which are then copied first. Replacing a
+            parameter's contents (``parameter.data = other``) needs no copy and is undone as well.
+
+    Raises:
+        InputError: The model is a TorchScript one, or a BatchNorm layer gets one value per
+            channel, so that there are no statistics to normalise by.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError("a TorchScript model cannot be scored; give the module it was made from")
+    modules = [_saved_module(module) for module in model.modules()]
+    parameters = [_saved_parameter(parameter) for parameter in model.parameters()]
+    tensors = [*model.buffers(), *(model.parameters() if weights else ())]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
+    contents = [(storage, storage.clone()) for storage in storages.values()]
+    devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
+    with torch.random.fork_rng(list(devices)), torch.enable_grad():
+        try:
+            for parameter in model.parameters():
+                parameter.grad = None
+            _set_modes(model, training)
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise InputError("a BatchNorm layer gets one value per channel and has no "
+                                 "statistics to normalise by; give more samples or larger "
+                                 "inputs") from error
+            raise
+        finally:
+            for module in modules:
+                module.restore()
+            for saved in parameters:
+                saved.restore()
+            for storage, content in contents:
+                storage.copy_(content)
+
+
+def _set_modes(model: nn.Module, training: bool) -> None:
+    # By its buffer and not by its class: normalisation layers of other libraries count too.
+    for module in model.modules():
+        module.training = training and ("running_var" in module._buffers)
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedModule:
+    module: nn.Module
+    attributes: dict[str, Any]
+    containers: dict[str, Any]  # copies of the dicts and sets among the attributes
+
+    def restore(self) -> None:
+        self.module.__dict__.clear()
+        self.module.__dict__.update(self.attributes)
+        for name, content in self.containers.items():
+            held = self.attributes[name]
+            held.clear()
+            held.update(content)
+
+
+def _saved_module(module: nn.Module) -> _SavedModule:
+    attributes = dict(module.__dict__)
+    containers = {name: value.copy() for name, value in attributes.items()
+                  if isinstance(value, dict | set)}
+    return _SavedModule(module, attributes, containers)
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedParameter:
+    parameter: nn.Parameter
+    contents: Tensor  # shares the storage
+    grad: Tensor | None
+    requires_grad: bool
+    hooks: Any
+    hooks_content: Any
+
+    def restore(self) -> None:
+        self.parameter.grad = None
+        self.parameter.data = self.contents
+        self.parameter.requires_grad_(self.requires_grad)
+        self.parameter.grad = self.grad
+        if self.hooks is not None:
+            self.hooks.clear()
+            self.hooks.update(self.hooks_content)
+        self.parameter._backward_hooks = self.hooks
+
+
+def _saved_parameter(parameter: nn.Parameter) -> _SavedParameter:
+    hooks = parameter._backward_hooks
+    return _SavedParameter(parameter, parameter.data, parameter.grad, parameter.requires_grad,
+                           hooks, None if hooks is None else hooks.copy())
