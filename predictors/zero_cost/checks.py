@@ -49,18 +49,68 @@ def _makes_weight(name: str) -> bool:
 
 
 def samples_count(batch: Batch, *, at_least: int = 1, proxy: str = "the proxy") -> int:
-    """Returns the number of samples of a batch, the length of its inputs.
+    """Returns the number of samples of a batch, the length of its first input tensor.
 
     Raises:
         InputError: There are fewer than `at_least`, or inputs and targets differ in number.
     """
     inputs, targets = batch
-    count = len(inputs)
-    if isinstance(targets, Tensor) and targets.dim() > 0 and len(targets) != count:
-        raise InputError(f"the batch has {count} inputs and {len(targets)} targets")
-    if count < at_least:
-        raise InputError(f"{proxy} needs a batch of at least {at_least} samples, not {count}")
-    return count
+    lengths: list[int] = []
+    map_tensors(lambda tensor: lengths.append(len(tensor)), inputs)
+    if not lengths:
+        raise InputError("the inputs of the batch hold no tensor")
+    if isinstance(targets, Tensor) and targets.dim() > 0 and len(targets) != lengths[0]:
+        raise InputError(f"the batch has {lengths[0]} inputs and {len(targets)} targets")
+    if lengths[0] < at_least:
+        raise InputError(f"{proxy} needs a batch of at least {at_least} samples, not {lengths[0]}")
+    return lengths[0]
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """Applies a function to each tensor in nested lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map_tensors(function, part) for part in value)
+    return value
+
+
+def batch_loss(model: nn.Module, batch: Batch, *, loss: Callable[..., Tensor]) -> Tensor:
+    """Returns the mean loss of a batch, a finite scalar that can be differentiated.
+
+    Raises:
+        InputError: A label lies outside the classes of the outputs, or the loss is no scalar.
+        EvaluationError: The loss is not finite; the message names the first layer with such an
+            output.
+    """
+    inputs, targets = batch
+    try:
+        return mean_loss(loss, model(inputs), targets)
+    except EvaluationError as error:
+        raise EvaluationError(f"{error}; {_first_not_finite(model, inputs)}") from None
+
+
+def _first_not_finite(model: nn.Module, inputs: Any) -> str:
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            map_tensors(lambda tensor: None if torch.isfinite(tensor).all()
+                        else found.append(name), output)
+        return look
+
+    handles = [module.register_forward_hook(watch(name))
+               for name, module in model.named_modules() if not any(module.children())]
+    try:
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return f"{found[0] or 'the network'} is the first layer whose output is not finite" \
+        if found else "every layer's output is finite, so it is the loss itself"
 
 
 def mean_loss(loss: Callable[..., Tensor], outputs: Any, targets: Any) -> Tensor:
@@ -76,7 +126,7 @@ def mean_loss(loss: Callable[..., Tensor], outputs: Any, targets: Any) -> Tensor
         raise InputError(f"the loss has the shape {tuple(value.shape)}; it must be the mean over "
                          "the batch, a scalar")
     if not math.isfinite(value.item()):
-        raise EvaluationError(f"the loss is {value.item()}; check the inputs and the weights")
+        raise EvaluationError(f"the loss is {value.item()}")
     return value
 
 
