@@ -40,25 +40,29 @@ def feature_names() -> tuple[str, ...]:
             *(f"paths of {conv_1} conv 1x1, {conv_3} conv 3x3, {pool} pool"
               for conv_1, conv_3, pool in _CONTENTS),
             "connected", "deepest path", "deepest path in conv 3x3", "shallowest path",
-            "live params", "live flops", "built params", "built flops")
+            "live params", "live flops",
+            *(f"built {name}" for name in OPERATIONS[1:]), "built params", "built flops")
 
 
 def cell_features(codes: IntArray) -> FloatArray:
     """Returns the features of each code, (N, F).
 
-    All but the last two are of the live graph, so equal live graphs differ in those alone: what
-    the network as built has of parameters and operations, which dead edges add to and a device
-    may spend time on. In order: the one-hot live code, where dead edges are ``none``; live edges
-    by operation; paths from the input to the output by length and by what they hold; the most and
-    the fewest convolutions on one path; parameters and operations, as shares of the largest
-    network's. Nothing in it knows the benchmark's accuracies or latencies.
+    Those whose name does not begin with "built" are of the live graph, and equal for equal live
+    graphs. In order: the one-hot live code, where dead edges are ``none``; live edges by
+    operation; paths from the input to the output by length and by what they hold; the most and
+    the fewest convolutions on one path; parameters and FLOPs, as shares of the largest network's.
+    The last six are of the network as built, dead edges included, on which a device spends time:
+    edges by operation, parameters and FLOPs. Nothing in it knows the benchmark's figures.
     """
     live = live_codes(codes)
     one_hot = (live[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(live), -1)
-    by_operation = [(live == operation).sum(axis=1) for operation in range(1, len(OPERATIONS))]
-    columns = [*by_operation, np.isin(live, (CONV_1X1, CONV_3X3)).sum(axis=1),
-               *_path_columns(live), *_sizes(live), *_sizes(codes)]
+    columns = [*_by_operation(live), np.isin(live, (CONV_1X1, CONV_3X3)).sum(axis=1),
+               *_path_columns(live), *_sizes(live), *_by_operation(codes), *_sizes(codes)]
     return np.column_stack([one_hot, *columns]).astype(np.float64)
+
+
+def _by_operation(codes: IntArray) -> list[IntArray]:
+    return [(codes == operation).sum(axis=1) for operation in range(1, len(OPERATIONS))]
 
 
 def _path_columns(live: IntArray) -> Iterator[IntArray | BoolArray]:

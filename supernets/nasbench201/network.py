@@ -34,6 +34,9 @@ def build(arch: Arch, *, rng: np.random.Generator, num_classes: int = 10, channe
     module of its own. ``none`` is not computed; a node without other input is the cell's input
     times 0, so that gradients of what lies before are 0 and not absent.
 
+    On a processor, training steps are 1.2 to 3 times as fast with the network and its images in
+    ``torch.channels_last``, most where the cell pools; see `Module.to`.
+
     Args:
         arch: Of `SPACE`.
         rng: Draws PyTorch's default initialisation; the global generator is left as it is.

@@ -17,7 +17,7 @@ from supernets.nasbench201.text import arch_str_of, codes_of_ops, from_arch_str,
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "nas_benchmarks"
 EVERYTHING = np.array(list(itertools.product(range(5), repeat=6)), dtype=CODE_DTYPE)
-BUILT = 2  # features at the end that dead edges count in
+BUILT = 6  # features at the end that dead edges count in
 
 DIGITS = st.text("01234", min_size=6, max_size=6)
 
@@ -119,6 +119,7 @@ def test_networks_with_one_live_graph_have_one_set_of_live_features() -> None:
     seen, masked = SPACE.features(EVERYTHING), SPACE.features(live)
     assert (seen[:, :-BUILT] == masked[:, :-BUILT]).all()
     assert (seen[:, -BUILT:] >= masked[:, -BUILT:]).all()
+    assert sum(name.startswith("built ") for name in SPACE.feature_names) == BUILT
     assert len(np.unique(seen[:, :-BUILT], axis=0)) == len(np.unique(live, axis=0))
 
 
@@ -142,12 +143,15 @@ def test_features_of_a_cell_by_hand() -> None:
     assert (seen["deepest path"], seen["shallowest path"]) == (3, 1)
     assert seen["deepest path in conv 3x3"] == 2
     assert (seen["live nor_conv_3x3"], seen["live convolutions"]) == (2, 3)
+    assert (seen["built nor_conv_3x3"], seen["built avg_pool_3x3"]) == (2, 1)
 
 
 def test_features_of_a_cell_without_a_path() -> None:
     seen = features("333000")
     assert seen["connected"] == seen["deepest path"] == seen["shallowest path"] == 0
     assert seen["live params"] == features("000000")["live params"]
+    assert seen["live nor_conv_3x3"] == 0
+    assert seen["built nor_conv_3x3"] == 3
     assert seen["built params"] == features("000333")["built params"]
     # A path of skips alone has depth 0 too, and is told apart.
     assert features("000100")["connected"] == 1
