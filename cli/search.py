@@ -27,6 +27,10 @@ def search(
     require_measured: Annotated[bool, typer.Option(
         "--require-measured", help="Refuse a device of which there is only an estimate.")] = False,
     threads: Threads = 1,
+    precision: Annotated[str | None, typer.Option(
+        help="In which latency counts: fp32, fp16 or int8. The exported file is fp32.")] = None,
+    batch: Annotated[int | None, typer.Option(
+        help="Images of each inference whose latency counts.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     storage: Annotated[str | None, typer.Option(
         help="Optuna storage URL of the ledger instead of a file in the run folder.")] = None,
@@ -39,7 +43,7 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, searcher,
-         budget, require_measured, executor, threads, seed, storage, out)
+         budget, require_measured, executor, threads, precision, batch, seed, storage, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
     from nas.core.errors import InputError

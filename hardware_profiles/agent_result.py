@@ -81,7 +81,7 @@ class Setup(_Frozen):
     batch: int
     precision: Precision
     version: str
-    timer: Literal["thread_cpu", "process_cpu", "wall"]
+    timer: Literal["thread_cpu", "wall"]
     nets_only: bool
     power: bool
     protocol: Repeats

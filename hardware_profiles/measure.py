@@ -1,9 +1,11 @@
 """Latency of ONNX models on this machine, through ONNX Runtime.
 
-The value is CPU time: on a shared machine wall-clock time says more about the neighbours than
-about the network. What neighbours still do to it (shared caches, the other hyperthread) comes
-and goes over seconds, hence several passes over all models in random order, of which enough
-must agree.
+The value is the CPU time of the calling thread: on a shared machine wall-clock time says more about
+the neighbours than about the network. With more threads, each on a core of its own, the calling
+thread spins while it waits for the others, so that its time is the latency too.
+
+What neighbours still do to it (shared caches, the other hyperthread) comes and goes over seconds,
+hence several passes over all models in random order, of which enough must agree.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ import onnxruntime as ort
 
 from hardware_profiles.journal import Journal
 from hardware_profiles.memory import resident_bytes
+from hardware_profiles.precision import at_batch, in_precision, parsed
 from hardware_profiles.profile import MeasureProtocol, Precision, Runtime, Timing
 from hardware_profiles.session import CPU, Model, PassTimes, TimedSession
 from nas.core.errors import ProfileError
@@ -51,13 +54,10 @@ def this_runtime(*, threads: int = 1, batch: int = 1, precision: Precision = "fp
 
 
 def protocol_for(runtime: Runtime) -> MeasureProtocol:
-    """Returns the default protocol with the timer that sees all of the work.
-
-    That is the wall clock where another device does it.
-    """
+    """Returns the default protocol; the wall clock where another device does the work."""
     if runtime.provider not in _ON_THE_CPU:
         return MeasureProtocol(timer="wall", statistic="wall_min_median")
-    return MeasureProtocol(timer="thread_cpu" if runtime.threads == 1 else "process_cpu")
+    return MeasureProtocol()
 
 
 def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
@@ -98,8 +98,11 @@ def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
     return _measurement(times, protocol)
 
 
-def measure_file(path: Path, *, batch: int = 1, threads: int = 1, seed: int = 0) -> Timing:
-    """Times one ONNX file; a dynamic first axis of its inputs is set to `batch`.
+def measure_file(path: Path, runtime: Runtime, *, seed: int = 0) -> Timing:
+    """Times one fp32 ONNX file as the runtime runs it.
+
+    A dynamic first axis of its inputs is set to the runtime's batch; another precision is made of
+    it as `hardware_profiles.precision` does for a profile.
 
     Raises:
         ProfileError: The file is missing, no ONNX model, or ONNX Runtime cannot run it.
@@ -108,9 +111,12 @@ def measure_file(path: Path, *, batch: int = 1, threads: int = 1, seed: int = 0)
         data = path.read_bytes()
     except OSError as error:
         raise ProfileError(f"ONNX file {path} cannot be read ({error.strerror})") from None
-    runtime = this_runtime(threads=threads, batch=batch)
+    rng = np.random.default_rng(seed)
+    if runtime.precision != "fp32":
+        model = at_batch(parsed(Model(str(path), data)), runtime.batch)
+        data = in_precision(model, runtime.precision, rng).SerializeToString()
     return measure({str(path): lambda: data}, runtime=runtime, protocol=protocol_for(runtime),
-                   rng=np.random.default_rng(seed)).timings[str(path)]
+                   rng=rng).timings[str(path)]
 
 
 def summarise(passes: list[PassTimes], protocol: MeasureProtocol) -> Timing:
@@ -176,7 +182,8 @@ class _Bench:
             model, before = Model(key, self.models[key]()), resident_bytes()
             session = TimedSession(model, runtime=self.runtime, rng=self.rng)
             added = max(len(model.data), resident_bytes() - before)
-            if self.kept_bytes + added <= KEPT_SESSION_BYTES:
+            # A kept session's threads would go on spinning, on the cores of the next one's.
+            if self.runtime.threads == 1 and self.kept_bytes + added <= KEPT_SESSION_BYTES:
                 self.kept[key] = session
                 self.kept_bytes += added
         return session.time(self.protocol)

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from hardware_profiles.profile import Precision, Runtime
 from hardware_profiles.session import Model, open_session
+from nas.core.errors import ProfileError
 
 _PREPROCESSED = ("onnx.quant.pre_process", "onnxruntime.quant")  # the library's own mark
 _INTEGER = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
@@ -40,6 +43,29 @@ def in_precision(model: onnx.ModelProto, precision: Precision,
             half: onnx.ModelProto = convert_float_to_float16(model)
             return half
     return model
+
+
+def parsed(model: Model) -> onnx.ModelProto:
+    """Returns a serialised model as the tree that it is.
+
+    Raises:
+        ProfileError: It is no ONNX model.
+    """
+    try:
+        return onnx.load_model_from_string(model.data)
+    except DecodeError as error:
+        raise ProfileError(f"ONNX Runtime cannot load {model.key}: {error}") from None
+
+
+def at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """Returns a copy whose inputs have that many rows where their first axis was dynamic."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for source in fixed.graph.input:
+        axes = source.type.tensor_type.shape.dim
+        if axes and axes[0].HasField("dim_param"):
+            make_dim_param_fixed(fixed.graph, axes[0].dim_param, batch)
+    return fixed
 
 
 def executed_ops(model: Model, runtime: Runtime) -> list[str]:

@@ -89,8 +89,7 @@ class MeasureProtocol(_Frozen):
         passes: Passes that must agree, each over all models in a new random order.
         max_passes: Where measuring an unstable model again ends.
         tolerance: Passes agree when they are this close to the fastest one, as a share of it.
-        timer: ``thread_cpu`` sees one thread; ``process_cpu`` all, with spinning off; ``wall``
-            is for devices other than the CPU.
+        timer: ``thread_cpu``, of the calling thread; ``wall`` is for devices other than the CPU.
         statistic: What `Timing.latency_ms` is: the median, over the passes that agree, of each
             pass's fastest run by that timer.
     """
@@ -100,7 +99,7 @@ class MeasureProtocol(_Frozen):
     passes: int = Field(default=7, ge=2)
     max_passes: int = Field(default=21, ge=2)
     tolerance: float = Field(default=0.05, gt=0)
-    timer: Literal["thread_cpu", "process_cpu", "wall"] = "thread_cpu"
+    timer: Literal["thread_cpu", "wall"] = "thread_cpu"
     statistic: Literal["cpu_min_median", "wall_min_median"] = "cpu_min_median"
 
 

@@ -10,13 +10,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hardware_profiles.clocks import clock_mhz
+from hardware_profiles.cores import on_core, own_cores
 from hardware_profiles.profile import MeasureProtocol, Runtime
 from nas.core.errors import ProfileError
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
            "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
-_TIMERS = {"thread_cpu": time.thread_time_ns, "process_cpu": time.process_time_ns,
-           "wall": time.perf_counter_ns}
+_TIMERS = {"thread_cpu": time.thread_time_ns, "wall": time.perf_counter_ns}
 CPU = "CPUExecutionProvider"
 
 
@@ -36,8 +36,8 @@ class PassTimes:
         cpu_ns: Each run by the protocol's timer: CPU time, or wall time as well.
         wall_ns: Wall time of each run.
         loop_cpu_ns: CPU time of all runs together.
-        loop_wall_ns: Their wall time; with more than one thread, which the wall clock sees at
-            once, their CPU time and the time that they waited for a core.
+        loop_wall_ns: Their wall time; with more than one thread, the CPU time and what all of them
+            waited for a core, since the calling thread spins while another waits.
         clock_mhz: The processor's clock after them, where the system tells.
     """
 
@@ -57,6 +57,7 @@ class TimedSession:
     """
 
     def __init__(self, model: Model, *, runtime: Runtime, rng: np.random.Generator) -> None:
+        self._cores = own_cores(runtime.threads) if runtime.provider == CPU else ()
         self._session = open_session(model, runtime)
         self._binding = self._session.io_binding()
         self._bound: list[ort.OrtValue] = []  # a binding does not keep its inputs alive
@@ -77,14 +78,17 @@ class TimedSession:
 
     def time(self, protocol: MeasureProtocol) -> PassTimes:
         """Returns the times of one pass: the warm-up, then the timed runs."""
+        with on_core(self._cores[0] if self._cores else None):
+            return self._timed(protocol)
+
+    def _timed(self, protocol: MeasureProtocol) -> PassTimes:
         cpu = _TIMERS[protocol.timer]
         wall = time.perf_counter_ns
         run, binding = self._session.run_with_iobinding, self._binding
         for _ in range(protocol.warm_up):
             run(binding)
         cpu_ns, wall_ns = np.empty((2, protocol.runs), dtype=np.int64)
-        threads = protocol.timer == "process_cpu"
-        waited = _waited_ns() if threads else 0
+        waited = _waited_ns() if self._cores else 0
         loop_wall, loop_cpu = wall(), cpu()
         for index in range(protocol.runs):
             wall_start, cpu_start = wall(), cpu()
@@ -92,7 +96,7 @@ class TimedSession:
             cpu_end, wall_end = cpu(), wall()
             cpu_ns[index], wall_ns[index] = cpu_end - cpu_start, wall_end - wall_start
         loop_cpu, loop_wall = cpu() - loop_cpu, wall() - loop_wall
-        if threads:
+        if self._cores:
             loop_wall = loop_cpu + _waited_ns() - waited
         return PassTimes(cpu_ns, wall_ns, loop_cpu, loop_wall, clock_mhz())
 
@@ -112,8 +116,10 @@ def open_session(model: Model, runtime: Runtime, *,
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = runtime.threads
     options.log_severity_level = 3
-    if runtime.threads > 1:  # a spinning thread would count as CPU time
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    workers = own_cores(runtime.threads)[1:] if runtime.provider == CPU else ()
+    if workers:  # counted from 1; the calling thread is not among them
+        options.add_session_config_entry("session.intra_op_thread_affinities",
+                                         ";".join(str(core + 1) for core in workers))
     if runtime.provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:

@@ -45,9 +45,6 @@ def assess(vocabulary: Sequence[Block], nets: Sequence[Timing], measured: Measur
     if not valid:
         warnings.insert(0, f"whole networks do not repeat: rank {spearman:.3f}, median difference "
                            f"{difference:.1%}; measure again on a quieter machine")
-    if protocol.timer == "process_cpu":
-        warnings.append("latencies are the CPU time of all threads together; the wall clock, which "
-                        "neighbours disturb, stands beside it")
     if unstable:
         warnings.append(f"{unstable} of {len(measured.timings)} models did not settle within "
                         f"{protocol.max_passes} passes")
@@ -74,7 +71,7 @@ def disturbances(*, wall_over_cpu: float | None, drift: float | None,
                      "clock")
     if drift is not None and drift > THROTTLED:
         found.append(f"throttled: later passes took {drift:.2f} times as long as earlier ones")
-    elif clock_drift is not None and clock_drift < 1 / THROTTLED:
+    if clock_drift is not None and clock_drift < 1 / THROTTLED:
         found.append(f"throttled: the clock fell to {clock_drift:.0%} while measuring")
     return tuple(found)
 

@@ -303,13 +303,12 @@ def power_sensor(machine: Machine) -> Any:
 # --- one model ------------------------------------------------------------------------------------
 
 def clock(name: str) -> Callable[[], int]:
-    """Returns a clock in ns: ``thread_cpu``, ``process_cpu`` or ``wall``."""
-    modern = {"thread_cpu": "thread_time_ns", "process_cpu": "process_time_ns",
-              "wall": "perf_counter_ns"}[name]
+    """Returns a clock in ns: ``thread_cpu``, that of the calling thread, or ``wall``."""
+    modern = {"thread_cpu": "thread_time_ns", "wall": "perf_counter_ns"}[name]
     if hasattr(time, modern):
         return getattr(time, modern)  # type: ignore[no-any-return]
     number = {"thread_cpu": getattr(time, "CLOCK_THREAD_CPUTIME_ID", 3),
-              "process_cpu": time.CLOCK_PROCESS_CPUTIME_ID, "wall": time.CLOCK_MONOTONIC}[name]
+              "wall": time.CLOCK_MONOTONIC}[name]
     return lambda: int(time.clock_gettime(number) * 1e9)  # Python 3.6
 
 
@@ -317,6 +316,7 @@ class Loaded:
     """A model opened as in deployment, its inputs and outputs bound to memory beforehand."""
 
     def __init__(self, key: str, data: bytes, setup: Record) -> None:
+        self.cores = own_cores(setup)
         try:
             self.session = open_session(key, data, setup)
             self.binding = self.session.io_binding()
@@ -346,13 +346,22 @@ class Loaded:
 
     def time(self, protocol: Record, timer: str) -> Record:
         """Returns one pass: each timed run's CPU and wall time and both over the loop, in ns."""
+        if not self.cores:
+            return self.timed(protocol, timer)
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {self.cores[0]})  # this thread alone
+        try:
+            return self.timed(protocol, timer)
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def timed(self, protocol: Record, timer: str) -> Record:
         cpu, wall = clock(timer), clock("wall")
         run, binding = self.session.run_with_iobinding, self.binding
         for _ in range(protocol["warm_up"]):
             run(binding)
         cpu_ns, wall_ns = np.empty((2, protocol["runs"]), np.int64)
-        threads = timer == "process_cpu"
-        waited = waited_ns() if threads else 0
+        waited = waited_ns() if self.cores else 0
         loop_wall, loop_cpu = wall(), cpu()
         for index in range(protocol["runs"]):
             wall_start, cpu_start = wall(), cpu()
@@ -360,7 +369,7 @@ class Loaded:
             cpu_end, wall_end = cpu(), wall()
             cpu_ns[index], wall_ns[index] = cpu_end - cpu_start, wall_end - wall_start
         loop_cpu, loop_wall = cpu() - loop_cpu, wall() - loop_wall
-        if threads:  # the wall clock sees them all at once: their waiting tells of neighbours
+        if self.cores:  # this thread spins while another waits for a core: count the waiting
             loop_wall = loop_cpu + waited_ns() - waited
         return {"cpu_ns": cpu_ns.tolist(), "wall_ns": wall_ns.tolist(),
                 "loop_cpu_ns": loop_cpu, "loop_wall_ns": loop_wall}
@@ -374,8 +383,9 @@ def open_session(key: str, data: bytes, setup: Record) -> Any:
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    if threads > 1:  # a spinning thread would count as CPU time
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if own_cores(setup):  # counted from 1; the calling thread is not among them
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(
+            str(core + 1) for core in own_cores(setup)[1:]))
     if provider != PROVIDERS["cpu"]:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     session = ort.InferenceSession(data, options,
@@ -384,6 +394,24 @@ def open_session(key: str, data: bytes, setup: Record) -> Any:
         raise AgentError("%s: ONNX Runtime fell back from %s to %s; its drivers or libraries are "
                          "missing" % (key, provider, session.get_providers()[0]))
     return session
+
+
+def own_cores(setup: Record) -> List[int]:
+    """Returns a core for each of several threads on the CPU, different physical ones first."""
+    if (setup["threads"] == 1 or setup["provider"] != PROVIDERS["cpu"]
+            or not hasattr(os, "sched_getaffinity")):
+        return []
+    return sorted(os.sched_getaffinity(0), key=lambda core: (is_sibling(core), core)
+                  )[:setup["threads"]]
+
+
+def is_sibling(core: int) -> bool:
+    """Tells whether a hyperthread listed before this one has the same physical core."""
+    try:
+        with open("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % core) as file:
+            return int(file.read().replace("-", ",").split(",")[0]) != core
+    except (OSError, ValueError):
+        return False
 
 
 def waited_ns() -> int:
@@ -672,9 +700,11 @@ def make_setup(options: argparse.Namespace, manifest: Record) -> Record:
     if options.threads not in (None, wish["threads"]):
         raise AgentError("the bundle is for %d thread(s), not %d; export one with --threads %d"
                          % (wish["threads"], options.threads, options.threads))
-    if wish["threads"] > (os.cpu_count() or 1):
+    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+             else os.cpu_count() or 1)
+    if wish["threads"] > cores:
         raise AgentError("the bundle is for %d threads, there are %d cores here; export one with "
-                         "fewer --threads" % (wish["threads"], os.cpu_count() or 1))
+                         "fewer --threads" % (wish["threads"], cores))
     given = {}
     for option in options.ep_option:
         name, equals, value = option.partition("=")
@@ -685,11 +715,10 @@ def make_setup(options: argparse.Namespace, manifest: Record) -> Record:
     runs, passes = options.runs or protocol["runs"], options.passes or protocol["passes"]
     if runs < 5 or passes < 2:
         raise AgentError("--runs %d --passes %d: at least 5 and 2" % (runs, passes))
-    timer = "thread_cpu" if wish["threads"] == 1 else "process_cpu"
     return {"provider": provider, "provider_options": given, "threads": wish["threads"],
             "batch": wish["batch"], "precision": wish["precision"], "version": ort.__version__,
-            "timer": timer if options.ep == "cpu" else "wall", "nets_only": options.nets_only,
-            "power": options.power, "protocol": {
+            "timer": "thread_cpu" if options.ep == "cpu" else "wall",
+            "nets_only": options.nets_only, "power": options.power, "protocol": {
                 "runs": runs, "passes": passes,
                 "max_passes": max(passes, protocol["max_passes"] * passes // protocol["passes"])}}
 

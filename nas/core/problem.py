@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from nas.core.errors import EvaluationError
-from nas.core.protocols import Screen
+from nas.core.protocols import Gate, Screen
 from nas.core.space import SearchSpace
 from nas.core.types import FloatArray
 
@@ -51,12 +51,14 @@ class Problem:
         objectives: ≥1.
         screen: The early exits; a trial must pass it before it is asked for.
         seed: Of all the searcher's randomness.
+        gate: Costly early exits behind the screen, which learn; None: none.
     """
 
     space: SearchSpace
     objectives: Sequence[Objective]
     screen: Screen
     seed: int
+    gate: Gate | None = None
 
 
 def minimized(objectives: Sequence[Objective],

@@ -67,10 +67,55 @@ class CostModel(Protocol):
 
 
 class ZeroCostProxy(Protocol):
-    """A score of an untrained or inherited network; higher is better."""
+    """A score of an untrained or inherited network; higher is better.
+
+    The model comes back bit for bit as it was: weights, buffers, modes, gradients, hooks.
+    """
 
     def __call__(self, model: "nn.Module", batch: Batch, *, loss: Callable[..., "Tensor"],
-                 rng: np.random.Generator) -> float: ...
+                 rng: np.random.Generator) -> float:
+        """Returns the score of the model.
+
+        Args:
+            model: Any network with Conv or Linear layers.
+            batch: Inputs and targets, on the model's device.
+            loss: (outputs, targets) → the MEAN loss of the batch.
+            rng: For proxies that draw something.
+
+        Raises:
+            InputError: The model or the batch is not what this proxy needs.
+            EvaluationError: The score is not finite; the message names the layer.
+        """
+
+
+class SaliencyProxy(ZeroCostProxy, Protocol):
+    """A proxy that is the sum of a score of every parameter."""
+
+    def scores(self, model: "nn.Module", batch: Batch, *, loss: Callable[..., "Tensor"],
+               rng: np.random.Generator) -> Mapping[str, "Tensor"]:
+        """Returns by parameter name the score of every number in it, in the parameter's shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a predictor says of N architectures: mean and standard deviation, (N,) each."""
+
+    mean: FloatArray
+    std: FloatArray
+
+
+class Predictor(Protocol):
+    """Learns a metric from features of architectures that were evaluated."""
+
+    def fit(self, x: FloatArray, y: FloatArray) -> None:
+        """Learns from features (N, F) and values (N,), in place of what was learnt before.
+
+        Raises:
+            InputError: Too few rows, constant values, or a number that is not finite.
+        """
+
+    def predict(self, x: FloatArray) -> Prediction:
+        """Returns what it expects for features (M, F)."""
 
 
 class Evaluator(Protocol):
@@ -91,6 +136,30 @@ class Screen(Protocol):
     """The early exits in front of the evaluator, cheapest first; pure, so that searchers count."""
 
     def __call__(self, codes: IntArray) -> Screening: ...
+
+
+class Gate(Protocol):
+    """Early exits that learn while a search runs, behind the screen; one candidate at a time.
+
+    Its answers are a pure function of what it was asked and told, in that order, so that a
+    resumed search replays them.
+    """
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of its exits, as they are counted."""
+
+    def __call__(self, arch: Arch) -> str | None:
+        """Returns the exit at which a candidate leaves, or None if it is worth a trial."""
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Takes outcomes of trials that it let pass, sorted by trial id."""
+
+    def record(self) -> Mapping[str, Any]:
+        """Returns what it found out since it was last told: JSON values, for the ledger."""
+
+    def recall(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Takes what an earlier process recorded, so that nothing is computed twice."""
 
 
 class Searcher(Protocol):

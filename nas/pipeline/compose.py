@@ -10,7 +10,7 @@ from hardware_profiles.energy import EnergyTable
 from hardware_profiles.few_shot_host import run_few_shot
 from hardware_profiles.host import HostConfig, host_key
 from hardware_profiles.host_run import run_host
-from hardware_profiles.identity import generator_hash, require_key, require_space
+from hardware_profiles.identity import ProfileKey, generator_hash, require_key, require_space
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
@@ -21,12 +21,14 @@ from nas.core.protocols import CostModel, Executor, Searcher, Supernet
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
 from nas.evaluation.inherited import InheritedEvaluator
+from nas.evaluation.learned_exits import LearnedExits
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import METRICS, SearchConfig
 from nas.pipeline.design import Design
 from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher
+from nas.pipeline.gate import compose_gate
 from nas.search.registry import SEARCHERS
 from supernets.folder import CARD, load_folder
 from supernets.registry import SUPERNETS
@@ -39,6 +41,7 @@ class Parts:
     supernet: Supernet
     profile: HardwareProfile
     problem: Problem
+    gate: LearnedExits | None
     searcher: Searcher
     executor: Executor
     evaluate: InheritedEvaluator
@@ -61,13 +64,12 @@ def compose(config: SearchConfig, *, watch: Watcher,
     executor_type = EXECUTORS.get(config.executor).resolve()
     supernet = load_supernet(config.supernet)
     if profile is None:
-        profile = device_profile(config.device, supernet, threads=config.threads,
-                                 require_measured=config.require_measured, watch=watch)
+        profile = device_profile(config, supernet, watch=watch)
     elif config.device != HOST:
         require_space(profile, space=supernet.space.id,
                       generator=generator_hash(supernet.space, supernet.vocabulary))
     else:
-        require_key(profile, host_key(supernet.space, supernet.vocabulary, threads=config.threads),
+        require_key(profile, _host_key(_host_config(config), supernet),
                     remedy="resume where the search was started, or start a new one")
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
     latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
@@ -79,10 +81,11 @@ def compose(config: SearchConfig, *, watch: Watcher,
     # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
     stages.sort(key=lambda stage: stage.constraint.metric == "latency_ms")
     check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
+    gate = compose_gate(config, supernet, models)
     problem = Problem(space=supernet.space, objectives=config.objective_values(),
-                      screen=Cascade(stages), seed=config.seed)
+                      screen=Cascade(stages), seed=config.seed, gate=gate)
     costs = [name for name in METRICS if any(name in model.metrics for model in models)]
-    return Parts(supernet=supernet, profile=profile, problem=problem,
+    return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
                  searcher=_made("searcher", config.searcher, ("ask", "tell", "counts"),
                                 lambda: searcher_type(problem, budget=config.budget)),
                  executor=_made("executor", config.executor, ("run",), executor_type),
@@ -106,19 +109,31 @@ def load_supernet(name: str) -> Supernet:
     return supernet
 
 
-def device_profile(name: str, supernet: Supernet, *, threads: int, watch: Watcher,
-                   require_measured: bool = False) -> HardwareProfile:
-    """Returns the best profile of a device for a supernet's space; measures this machine if none.
+def device_profile(config: SearchConfig, supernet: Supernet, *,
+                   watch: Watcher) -> HardwareProfile:
+    """Returns the best profile of a search's device; measures this machine if it has none.
 
     Raises:
         InputError: An unknown device; see `nas.pipeline.devices.foreign_profile`.
     """
-    if name != HOST:
-        return foreign_profile(name, supernet, threads=threads, require_measured=require_measured)
-    found = user_store().find(host_key(supernet.space, supernet.vocabulary, threads=threads))
+    if config.device != HOST:
+        return foreign_profile(config.device, supernet, threads=config.threads,
+                               precision=config.precision, batch=config.batch,
+                               require_measured=config.require_measured)
+    here = _host_config(config)
+    found = user_store().find(_host_key(here, supernet))
     # A search must not end here because the machine is busy: the profile says so where it matters.
-    return found or measure_host(supernet, config=HostConfig(threads=threads), keep_doubtful=True,
-                                 watch=watch)
+    return found or measure_host(supernet, config=here, keep_doubtful=True, watch=watch)
+
+
+def _host_config(config: SearchConfig) -> HostConfig:
+    return HostConfig(threads=config.threads, precision=config.precision or "fp32",
+                      batch=config.batch or 1)
+
+
+def _host_key(config: HostConfig, supernet: Supernet) -> ProfileKey:
+    return host_key(supernet.space, supernet.vocabulary, threads=config.threads,
+                    batch=config.batch, precision=config.precision)
 
 
 def measure_host(supernet: Supernet | Design, *, config: HostConfig, keep_doubtful: bool,

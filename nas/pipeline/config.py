@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from hardware_profiles.profile import Precision
 from nas.core.errors import InputError
 from nas.core.problem import Constraint, Objective
 
@@ -32,11 +33,15 @@ class SearchConfig(BaseModel):
         max_params: Largest number of parameters.
         max_macs: Largest number of multiply-adds.
         max_memory: Largest live set of activations, in bytes at batch 1.
+        proxies: Zero-cost proxies whose early exits candidates must pass, cheapest first.
+        surrogate: Whether candidates must also pass the exit of a learnt predictor.
         searcher: A registered name or ``module:attribute``.
         budget: Full validations.
         require_measured: Whether an estimate of the device's latencies will not do.
         executor: A registered name or ``module:attribute``.
         threads: ONNX Runtime threads at which latency is measured.
+        precision: In which latency counts; None: fp32 on this machine, elsewhere whatever there is.
+        batch: Of each inference whose latency counts; None: 1 on this machine, elsewhere as above.
         seed: Of everything random.
         storage: Optuna storage URL of the ledger; a journal file in the run folder if absent.
         out: The run folder, which must not exist; made under ``runs/`` if absent.
@@ -51,11 +56,15 @@ class SearchConfig(BaseModel):
     max_params: int | None = Field(default=None, gt=0)
     max_macs: int | None = Field(default=None, gt=0)
     max_memory: int | None = Field(default=None, gt=0)
+    proxies: tuple[str, ...] = ()
+    surrogate: bool = False
     searcher: str = "evolution"
     budget: int = Field(default=64, ge=1)
     require_measured: bool = False
     executor: str = "serial"
     threads: int = Field(default=1, ge=1)
+    precision: Precision | None = None
+    batch: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     storage: str | None = None
     out: Path | None = None

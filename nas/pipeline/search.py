@@ -99,7 +99,7 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
                                  objectives=parts.problem.objectives,
                                  identity={**config.identity(), **_inputs(parts)})
             outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
-                             budget=config.budget, batch_size=BATCH_SIZE,
+                             budget=config.budget, batch_size=BATCH_SIZE, gate=parts.gate,
                              on_outcome=on_outcome)
             return _conclude(run, config, parts, outcomes, watch, started)
     except KeyboardInterrupt:
@@ -163,7 +163,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
     counts = dict(parts.searcher.counts)
     sampled = counts.pop("sampled")
     # Only this machine can be asked what the exported file really takes.
-    measured_ms = (measure_file(bundle.folder / "model.onnx", threads=config.threads).latency_ms
+    measured_ms = (measure_file(bundle.folder / "model.onnx", parts.profile.runtime).latency_ms
                    if config.device == HOST else None)
     return {
         "run_dir": str(run.path),
@@ -175,6 +175,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "counts": {"sampled": sampled, "early_exits": counts,
                    "evaluated": sum(outcome.ok for outcome in outcomes),
                    "failed": sum(not outcome.ok for outcome in outcomes)},
+        "learned_exits": parts.gate.report() if parts.gate else [],
         "pareto": [_point(outcome) for outcome in front],
         "best": {**_point(best), "test": dict(bundle.test),
                  "measured_latency_ms": measured_ms, "onnx": "best/model.onnx",

@@ -8,13 +8,13 @@ from typing import Any
 
 from nas.core.errors import EvaluationError, LedgerError
 from nas.core.problem import Objective, minimized
-from nas.core.protocols import Evaluator, Executor, Searcher
+from nas.core.protocols import Evaluator, Executor, Gate, Searcher
 from nas.core.trial import Outcome, Trial
 from nas.search.ledger import Ledger
 
 
 def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: Ledger, *,
-          budget: int, batch_size: int,
+          budget: int, batch_size: int, gate: Gate | None = None,
           on_outcome: Callable[[Outcome], None] | None = None) -> list[Outcome]:
     """Runs a search to its end and returns all outcomes, sorted by trial id.
 
@@ -30,6 +30,7 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
         ledger: Gets each outcome as soon as it is there.
         budget: Number of trials, failed ones included.
         batch_size: Trials asked for at once; the last batch may be smaller.
+        gate: The one of the searcher's problem; told after the searcher, and recorded.
         on_outcome: Called with each outcome, those from the ledger included.
 
     Raises:
@@ -37,12 +38,16 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
     """
     known = {outcome.trial.id: outcome for outcome in ledger.outcomes()}
     records = ledger.batches()
+    if gate is not None:
+        gate.recall(record["gate"] for record in records.values() if "gate" in record)
     done: list[Outcome] = []
     while len(done) < budget:
         trials = searcher.ask(min(batch_size, budget - len(done)))
         if not trials:
             break
-        record = {"first": trials[0].id, "counts": dict(searcher.counts)}
+        record: dict[str, Any] = {"first": trials[0].id, "counts": dict(searcher.counts)}
+        if gate is not None:
+            record["gate"] = gate.record()
         last = trials[-1].id
         _check_record(records.get(last, record), record, last, ledger)
         batch = [_replayed(known.pop(trial.id), trial, ledger)
@@ -58,6 +63,8 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
             _report(outcome, on_outcome)
         batch.sort(key=lambda outcome: outcome.trial.id)
         searcher.tell(batch)
+        if gate is not None:
+            gate.tell(batch)
         done += batch
     if known:
         raise LedgerError(f"ledger {ledger.where} has trial {min(known)}, which this search does "
@@ -99,8 +106,9 @@ def _check_record(stored: Mapping[str, Any], now: Mapping[str, Any], last: int,
                   ledger: Ledger) -> None:
     if stored != now:
         raise LedgerError(
-            f"ledger {ledger.where}: up to trial {last} the search counted {dict(stored)} then "
-            f"and {dict(now)} now; constraints, costs, batch size or code have changed since")
+            f"ledger {ledger.where}: up to trial {last} the search counted {stored.get('counts')} "
+            f"then and {now['counts']} now; constraints, costs, batch size, scores or code have "
+            "changed since")
 
 
 def _report(outcome: Outcome, on_outcome: Callable[[Outcome], None] | None) -> None:

@@ -24,14 +24,17 @@ class Intake:
     counts add up: sampled = exits at each stage (``"duplicate"`` first) + trials.
 
     Args:
-        problem: Its screen decides; its space says what is equal.
+        problem: Its screen and then its gate decide; its space says what is equal.
     """
 
     def __init__(self, problem: Problem) -> None:
         self._space = problem.space
         self._screen = problem.screen
+        self._gate = problem.gate
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter(sampled=0, duplicate=0)
+        if self._gate is not None:
+            self._counts.update(dict.fromkeys(self._gate.names, 0))
 
     @property
     def asked(self) -> int:
@@ -82,16 +85,26 @@ class Intake:
         fresh = np.array([row.tobytes() not in self._seen for row in codes])
         new = np.flatnonzero(fresh)
         screening = self._screen(codes[new])
-        passing = new[screening.passed]
-        if not passing.size:
+        found = self._first_worthy(codes, new[screening.passed])
+        if found is None:
             self._count(len(codes), len(new), screening.exits)
             return None
-        found = int(passing[0])
         # Those drawn behind the one that is taken were never looked at.
         used = new[new <= found]
         exits = screening.exits if len(used) == len(new) else self._screen(codes[used]).exits
         self._count(found + 1, len(used), exits)
         return found
+
+    def _first_worthy(self, codes: IntArray, passing: IntArray) -> int | None:
+        # The gate is costly: nobody behind the first that it lets pass is shown to it.
+        for index in passing.tolist():
+            if self._gate is None:
+                return int(index)
+            left = self._gate(self._space.decode(codes[index:index + 1])[0])
+            if left is None:
+                return int(index)
+            self._counts[left] += 1
+        return None
 
     def _count(self, sampled: int, fresh: int, exits: Mapping[str, int]) -> None:
         self._counts.update(exits)

@@ -30,7 +30,7 @@ GATE = 0.95
 def bounds() -> list[float]:
     """Returns one bound a search, in ms."""
     supernet = load_supernet(SUPERNET)
-    profile = device_profile("host", supernet, threads=1, watch=silent)
+    profile = device_profile(SearchConfig(supernet=SUPERNET), supernet, watch=silent)
     table = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     codes = supernet.space.sample_codes(10_000, np.random.default_rng(0))
     return [float(bound) for bound in np.quantile(table.predict("latency_ms", codes).upper, SHARES)]

@@ -66,7 +66,8 @@ def kept_profile(supernet: Supernet, folder: Path) -> HardwareProfile:
     """Returns the profile of this machine that the first run of this benchmark used."""
     path = folder / "profile.json"
     if not path.is_file():
-        path.write_bytes(profile_bytes(device_profile("host", supernet, threads=1, watch=silent)))
+        config = SearchConfig(supernet=SUPERNET)
+        path.write_bytes(profile_bytes(device_profile(config, supernet, watch=silent)))
     return read_profile(path)
 
 

@@ -1,7 +1,10 @@
+import os
+
 import numpy as np
 import onnx
 import pytest
 
+from hardware_profiles.cores import on_core, own_cores
 from hardware_profiles.measure import (
     agreeing_passes,
     measure,
@@ -77,14 +80,30 @@ def test_every_model_is_timed_and_progress_ends_at_its_total(vocabulary):
         assert timing.stable == (timing.agreeing >= QUICK.passes)
 
 
-def test_more_threads_need_the_clock_of_the_process():
-    assert protocol_for(this_runtime()).timer == "thread_cpu"
-    runtime = this_runtime(threads=2)
-    assert protocol_for(runtime).timer == "process_cpu"
-    quick = QUICK.model_copy(update={"timer": "process_cpu"})
-    found = measure({"empty": empty_model}, runtime=runtime, protocol=quick,
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_two_threads_get_a_core_each_and_give_the_affinity_back():
+    before = os.sched_getaffinity(0)
+    found = measure({"empty": empty_model}, runtime=this_runtime(threads=2), protocol=QUICK,
                     rng=np.random.default_rng(0))
     assert found.timings["empty"].latency_ms > 0
+    assert found.wall_over_cpu >= 1.0
+    assert os.sched_getaffinity(0) == before
+    with on_core(max(before)):
+        assert os.sched_getaffinity(0) == {max(before)}
+        with pytest.raises(ProfileError, match=r"2 threads need 2 cores, .* may use 1"):
+            own_cores(2)
+    assert os.sched_getaffinity(0) == before
+
+
+def test_physical_cores_come_before_their_second_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    for core in range(4):  # 0 and 1 are one core, 2 and 3 another
+        listed = tmp_path / f"cpu{core}" / "topology" / "thread_siblings_list"
+        listed.parent.mkdir(parents=True)
+        listed.write_text(f"{core // 2 * 2}-{core // 2 * 2 + 1}\n")
+    assert own_cores(1, tmp_path) == ()
+    assert own_cores(2, tmp_path) == (0, 2)
+    assert own_cores(3, tmp_path) == (0, 2, 1)
 
 
 def test_another_device_is_timed_by_the_wall_clock():
@@ -110,7 +129,9 @@ def test_a_file_with_a_dynamic_batch_axis_is_timed(tmp_path):
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.save(model, tmp_path / "model.onnx")
-    assert measure_file(tmp_path / "model.onnx", batch=3).latency_ms > 0
+    for precision in ("fp32", "fp16"):
+        runtime = this_runtime(batch=3, precision=precision)
+        assert measure_file(tmp_path / "model.onnx", runtime).latency_ms > 0
 
 
 def test_another_dynamic_axis_is_an_error(tmp_path):
@@ -118,13 +139,14 @@ def test_another_dynamic_axis_is_an_error(tmp_path):
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "width"
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(ProfileError, match="only its first axis may be dynamic"):
-        measure_file(tmp_path / "model.onnx")
+        measure_file(tmp_path / "model.onnx", this_runtime())
 
 
 def test_a_missing_or_damaged_file_is_an_error_of_one_line(tmp_path):
     with pytest.raises(ProfileError, match=r"cannot be read \(No such file"):
-        measure_file(tmp_path / "none.onnx")
+        measure_file(tmp_path / "none.onnx", this_runtime())
     (tmp_path / "bad.onnx").write_bytes(b"not onnx")
-    with pytest.raises(ProfileError, match=r"cannot load .*bad\.onnx") as caught:
-        measure_file(tmp_path / "bad.onnx")
-    assert "\n" not in str(caught.value)
+    for precision in ("fp32", "int8"):
+        with pytest.raises(ProfileError, match=r"cannot load .*bad\.onnx") as caught:
+            measure_file(tmp_path / "bad.onnx", this_runtime(precision=precision))
+        assert "\n" not in str(caught.value)

@@ -50,7 +50,6 @@ def test_a_quiet_machine_gives_a_valid_profile_without_warnings(judge):
     ({"clocks": (2600.0, 2600.0, 1900.0, 1800.0)}, "throttled: the clock fell to 73%"),
     ({"remarks": ("fp16 in name only",)}, "fp16 in name only"),
     ({"in10": 0.9}, "only 90% of held-out networks"),
-    ({"timer": "process_cpu"}, "CPU time of all threads together"),
 ])
 def test_what_to_doubt_is_said_but_not_fatal(circumstance, warning, judge):
     found = judge(steady(), **circumstance)
@@ -98,7 +97,7 @@ def test_neighbours_that_come_and_go_are_no_throttling(judge):
 
 def test_what_is_doubted(judge):
     assert doubts(judge(steady())) == ()
-    assert doubts(judge(steady(), in10=0.5, timer="process_cpu")) == ()  # of the fit, not of this
+    assert doubts(judge(steady(), in10=0.5)) == ()  # of the fit, not of this
     assert len(doubts(judge(steady(), ratio=1.2, clocks=(2.0, 1.0)))) == 2
     rng = np.random.default_rng(0)
     found = judge([timing([1 + 0.04 * rng.random() for _ in range(PASSES)]) for _ in range(20)])

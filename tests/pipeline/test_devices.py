@@ -110,5 +110,30 @@ def test_another_space_or_thread_count_is_no_substitute(
         search("pi-5")
     user_store().save(as_device(own_profile, "pi-5", runtime=own_profile.runtime.model_copy(
         update={"threads": 4})))
-    with pytest.raises(InputError, match="with --threads 4, not with 1"):
+    with pytest.raises(InputError, match=r"with --threads 4 --precision fp32 --batch 1, not with "
+                                         r"--threads 1;"):
         search("pi-5")
+
+
+def test_of_several_settings_the_one_asked_for_counts(
+        own_profile: HardwareProfile, search: Search, tmp_path: Path) -> None:
+    for precision in ("fp32", "int8"):
+        user_store().save(as_device(own_profile, "pi-5", runtime=own_profile.runtime.model_copy(
+            update={"precision": precision})))
+    for precision, stamp in (("fp32", False), ("int8", True)):
+        payload = search("pi-5", precision=precision, out=tmp_path / precision).payload
+        assert ("of int8 at batch 1" in payload["device"]["note"]) == stamp
+    with pytest.raises(InputError, match=r"--precision int8 --batch 1, not with .* --batch 8"):
+        search("pi-5", batch=8)
+    with pytest.raises(InputError, match=r"estimate of device 'jetson' is for .* fp16 --batch 1"):
+        search("jetson", precision="int8")
+
+
+def test_this_machine_is_measured_and_the_winner_timed_in_the_precision_asked_for(
+        own_profile: HardwareProfile, search: Search) -> None:
+    runtime = own_profile.runtime.model_copy(update={"precision": "int8", "batch": 2})
+    user_store().save(own_profile.model_copy(update={"runtime": runtime}))
+    result = search("host", precision="int8", batch=2)
+    assert "of int8 at batch 2" in result.payload["device"]["note"]
+    assert result.payload["best"]["measured_latency_ms"] > 0
+    assert resume_search(result.run_dir).payload["pareto"] == result.payload["pareto"]
