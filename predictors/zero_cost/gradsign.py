@@ -16,7 +16,7 @@ from predictors.zero_cost.checks import (
     map_tensors,
     samples_count,
 )
-from predictors.zero_cost.gradients import gradients_of, summed
+from predictors.zero_cost.gradients import gradients_of
 from predictors.zero_cost.guard import preserved
 from predictors.zero_cost.per_sample import LayerCall, gradients, sign_sum
 from predictors.zero_cost.weight_calls import PerSampleForward
@@ -44,7 +44,8 @@ class GradSign:
     def __call__(self, model: nn.Module, batch: Batch, *, loss: Callable[..., Tensor],
                  rng: np.random.Generator) -> float:
         """See `nas.core.protocols.ZeroCostProxy`; nothing is drawn. Needs 2 samples or more."""
-        return summed("gradsign", self.scores(model, batch, loss=loss, rng=rng))
+        scores = self.scores(model, batch, loss=loss, rng=rng)
+        return sum(score.sum(dtype=torch.float64).item() for score in scores.values())
 
     def scores(self, model: nn.Module, batch: Batch, *, loss: Callable[..., Tensor],
                rng: np.random.Generator) -> dict[str, Tensor]:
@@ -52,26 +53,26 @@ class GradSign:
         del rng
         samples_count(batch, at_least=2, proxy="gradsign")
         with preserved(model, training=True):
+            weights = counted_weights(model)
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            sums = _all_at_once(model, batch, loss)
+            sums = _all_at_once(model, weights, batch, loss)
             if sums is None:
-                sums = _one_by_one(model, batch, loss)
-        return {name: signs.abs() for name, signs in sums.items()}
+                sums = _one_by_one(model, weights, batch, loss)
+        return {name: signs.abs_() for name, signs in sums.items()}
 
 
-def _all_at_once(model: nn.Module, batch: Batch, loss: Callable[..., Tensor]
-                 ) -> dict[str, Tensor] | None:
+def _all_at_once(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch,
+                 loss: Callable[..., Tensor]) -> dict[str, Tensor] | None:
     """Returns Σᵢ sign(∂ℓᵢ/∂θ) by name, or None where the network does not lend itself to it."""
     inputs, targets = batch
     samples = samples_count(batch)
-    weights = counted_weights(model)
     sums = _SignSums(weights)
     inputs = map_tensors(Tensor.detach, inputs)
     forward = PerSampleForward(weights, samples=samples, sink=sums.add)
     with forward:
         value = batch_loss(model, (inputs, targets), loss=loss)
-    if forward.obstacle or (forward.ambiguous and not _samples_lead(model, inputs, weights)):
+    if forward.obstacle or (forward.ambiguous and not _samples_lead(model, weights, inputs)):
         return None
     if not forward.starts or not value.requires_grad:
         raise InputError("the loss depends on no Conv or Linear weight; is the output detached?")
@@ -80,7 +81,7 @@ def _all_at_once(model: nn.Module, batch: Batch, loss: Callable[..., Tensor]
     return sums.finished()
 
 
-def _samples_lead(model: nn.Module, inputs: Any, weights: Mapping[str, Tensor]) -> bool:
+def _samples_lead(model: nn.Module, weights: Mapping[str, Tensor], inputs: Any) -> bool:
     """Whether one sample makes every layer's input have a leading dimension of one."""
     probe = PerSampleForward(weights, samples=1, sink=lambda *_: None)
     with probe:
@@ -88,8 +89,9 @@ def _samples_lead(model: nn.Module, inputs: Any, weights: Mapping[str, Tensor]) 
     return probe.obstacle is None
 
 
-def _one_by_one(model: nn.Module, batch: Batch, loss: Callable[..., Tensor]) -> dict[str, Tensor]:
-    weights = counted_weights(model)
+def _one_by_one(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch,
+                loss: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """The same, with a backward pass for each sample."""
     for weight in weights.values():
         weight.requires_grad_()
     sums = {name: torch.zeros_like(weight, dtype=torch.float32)
@@ -112,8 +114,8 @@ class _SignSums:
     """Adds up signs as the backward pass reaches the calls of each weight."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._sums = {name: torch.zeros_like(weight, dtype=torch.float32)
-                      for name, weight in weights.items()}
+        self._weights = weights
+        self._sums: dict[str, Tensor] = {}
         self._calls: Mapping[str, int] = {}
         self._open: dict[str, int] = {}
         self._gradients: dict[str, Tensor] = {}  # per sample, of weights with several calls
@@ -140,7 +142,9 @@ class _SignSums:
         for name in list(self._gradients):  # one of whose calls the loss does not depend on
             self._close(name)
         check_finite("gradsign", self._checks)
-        return self._sums
+        return {name: self._sums[name] if name in self._sums
+                else torch.zeros_like(weight, dtype=torch.float32)
+                for name, weight in self._weights.items()}
 
     def _close(self, name: str) -> None:
         self._sums[name] = self._gradients.pop(name).sign_().sum(0, dtype=torch.float32)

@@ -1,15 +1,16 @@
 """A model lent to a proxy comes back bit for bit as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
 
+_Kind = TypeVar("_Kind", bound=Tensor)
 
 @contextmanager
 def preserved(model: nn.Module, *, training: bool, weights: bool = False) -> Iterator[None]:
@@ -36,17 +37,21 @@ def preserved(model: nn.Module, *, training: bool, weights: bool = False) -> Ite
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript model cannot be scored; give the module it was made from")
-    modules = [_saved_module(module) for module in model.modules()]
-    parameters = [_saved_parameter(parameter) for parameter in model.parameters()]
-    tensors = [*model.buffers(), *(model.parameters() if weights else ())]
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
-    contents = [(storage, storage.clone()) for storage in storages.values()]
-    devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
+    modules = list(model.modules())
+    parameters = _distinct(module._parameters for module in modules)
+    buffers = _distinct(module._buffers for module in modules)
+    saved: list[_SavedModule | _SavedParameter] = [
+        *(_saved_module(module) for module in modules),
+        *(_saved_parameter(parameter) for parameter in parameters)]
+    contents = _saved_contents([*buffers, *(parameters if weights else ())])
+    devices = {tensor.device for tensor in parameters if tensor.device.type == "cuda"}
     with torch.random.fork_rng(list(devices)), torch.enable_grad():
         try:
-            for parameter in model.parameters():
+            for parameter in parameters:
                 parameter.grad = None
-            _set_modes(model, training)
+            # By its buffer and not by its class: norms of other libraries count too.
+            for module in modules:
+                module.training = training and "running_var" in module._buffers
             yield
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
@@ -55,40 +60,54 @@ def preserved(model: nn.Module, *, training: bool, weights: bool = False) -> Ite
                                  "inputs") from error
             raise
         finally:
-            for module in modules:
-                module.restore()
-            for saved in parameters:
-                saved.restore()
-            for storage, content in contents:
-                storage.copy_(content)
+            for part in saved:
+                part.restore()
+            for held, content in contents:
+                held.copy_(content)
 
 
-def _set_modes(model: nn.Module, training: bool) -> None:
-    # By its buffer and not by its class: normalisation layers of other libraries count too.
-    for module in model.modules():
-        module.training = training and ("running_var" in module._buffers)
+def _distinct(groups: Iterable[Mapping[str, _Kind | None]]) -> list[_Kind]:
+    """Returns the tensors of all groups, one that is shared once."""
+    return list({id(tensor): tensor for group in groups for tensor in group.values()
+                 if tensor is not None}.values())
+
+
+def _saved_contents(tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Returns the bytes behind the tensors, each storage once, and a copy of them."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
+    held = [torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+            for tensor in storages.values()]
+    return [(content, content.clone()) for content in held]
 
 
 @dataclass(frozen=True, slots=True)
 class _SavedModule:
     module: nn.Module
     attributes: dict[str, Any]
-    containers: dict[str, Any]  # copies of the dicts and sets among the attributes
+    filled: dict[str, Any]  # copies of the dicts and sets among the attributes
+    empty: list[Any]  # those without entries, most of a module's: copies would cost more than all
 
     def restore(self) -> None:
         self.module.__dict__.clear()
         self.module.__dict__.update(self.attributes)
-        for name, content in self.containers.items():
+        for name, content in self.filled.items():
             held = self.attributes[name]
             held.clear()
             held.update(content)
+        for held in self.empty:
+            held.clear()
 
 
 def _saved_module(module: nn.Module) -> _SavedModule:
     attributes = dict(module.__dict__)
-    containers = {name: value.copy() for name, value in attributes.items()
-                  if isinstance(value, dict | set)}
-    return _SavedModule(module, attributes, containers)
+    filled, empty = {}, []
+    for name, value in attributes.items():
+        if isinstance(value, dict | set):
+            if value:
+                filled[name] = value.copy()
+            else:
+                empty.append(value)
+    return _SavedModule(module, attributes, filled, empty)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _MATRIX_POSITIONS = 64  # up to here copying the windows out beats a convolution, measured on a CPU
-_CHUNK = 1 << 20  # numbers of one block of per-sample gradients: it stays in the cache
+_BLOCK = 1 << 18  # numbers of one block of per-sample gradients, so that it stays in the cache
+_BLOCK_ROWS = 32  # output channels of a block at least: fewer make slow matrix products
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,10 @@ def sign_sum(call: LayerCall, grad: Tensor) -> Tensor:
     if rows_NOL.shape[2] == 1:
         signs_NO, signs_NJ = rows_NOL[:, :, 0].sign().float(), columns_NLJ[:, 0].sign().float()
         return _as_weight((signs_NO.T @ signs_NJ)[None], call)[0]
-    step = max(1, _CHUNK // (len(columns_NLJ) * columns_NLJ.shape[2]))
-    parts = [torch.bmm(rows_NOL[:, start:start + step], columns_NLJ).sign_()
-             .sum(0, dtype=torch.float32) for start in range(0, call.shape[0], step)]
+    rows = max(_BLOCK_ROWS, _BLOCK // (len(columns_NLJ) * columns_NLJ.shape[2]))
+    blocks = math.ceil(call.shape[0] / rows)
+    parts = [torch.bmm(block, columns_NLJ).sign_().sum(0, dtype=torch.float32)
+             for block in rows_NOL.chunk(blocks, dim=1)]
     return _as_weight(torch.cat(parts)[None], call)[0]
 
 
@@ -119,17 +121,20 @@ def _direct(call: LayerCall, grad: Tensor) -> Tensor:
     """(N, *shape), with one group of channels for each sample."""
     assert call.geometry is not None
     kernel, groups = call.shape[2:], call.geometry.groups
-    # The library's kernels for depthwise weights are fast up to 3 × 3 only.
-    if groups == call.shape[0] == call.x.shape[1] and math.prod(kernel) > 9:
+    if groups == call.shape[0] == call.x.shape[1] and _is_slow_depthwise(kernel, call.x):
         return _depthwise(call.x, grad, kernel, call.geometry)
     samples = len(grad)
-    stacked = (samples * call.shape[0], *call.shape[1:])
-    weight = grad.new_empty(1).expand(stacked)  # only its shape is read
+    weight = grad.new_empty(samples * call.shape[0], *call.shape[1:])  # only its shape is read
     _, found, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]), call.x.reshape(1, -1, *call.x.shape[2:]), weight,
         None, call.geometry.stride, call.geometry.padding, call.geometry.dilation, False,
         [0] * len(kernel), samples * groups, (False, True, False))
     return found.view(samples, *call.shape)
+
+
+def _is_slow_depthwise(kernel: tuple[int, ...], x: Tensor) -> bool:
+    # oneDNN has fast depthwise weight gradients for small kernels that fit into the image only.
+    return max(kernel) > 3 or any(k > side for k, side in zip(kernel, x.shape[2:], strict=True))
 
 
 def _depthwise(x: Tensor, grad: Tensor, kernel: tuple[int, ...], geometry: Geometry) -> Tensor:
@@ -148,8 +153,7 @@ def _depthwise(x: Tensor, grad: Tensor, kernel: tuple[int, ...], geometry: Geome
 
 
 def _direct_sign_sum(call: LayerCall, grad: Tensor) -> Tensor:
-    step = max(1, _CHUNK // math.prod(call.shape))
-    blocks = zip(call.x.split(step), grad.split(step), strict=True)
+    blocks = min(len(grad), math.ceil(len(grad) * math.prod(call.shape) / _BLOCK))
     return torch.stack([
         _direct(LayerCall(x, call.shape, call.geometry), part).sign_().sum(0, dtype=torch.float32)
-        for x, part in blocks]).sum(0)
+        for x, part in zip(call.x.chunk(blocks), grad.chunk(blocks), strict=True)]).sum(0)

@@ -93,7 +93,8 @@ class PerSampleForward(TorchFunctionMode):
             raise InputError("a BatchNorm layer gets one value per channel and sample, so a sample "
                              "by itself has no statistics to normalise by; give larger inputs, or "
                              "another proxy")
-        return F.instance_norm(input, weight=weight, bias=bias, eps=eps)
+        # One group a channel: the same numbers as instance_norm, in half the time on a CPU.
+        return F.group_norm(input, input.shape[1], weight, bias, eps)
 
     def _linear(self, name: str, output: Tensor, input: Tensor, weight: Tensor,
                 bias: Tensor | None = None) -> Tensor:
