@@ -13,6 +13,7 @@ class Kind(StrEnum):
 
     SUPERNETS = "supernets"
     DEVICES = "devices"
+    PROXIES = "proxies"
     SEARCHERS = "searchers"
     EXECUTORS = "executors"
 
@@ -21,7 +22,7 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     json: Json = False,
 ) -> None:
-    """List supernets, devices, searchers or executors."""
+    """List supernets, devices, proxies, searchers or executors."""
     from cli.render import print_json, table
     from nas.pipeline import catalogue
 

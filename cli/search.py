@@ -21,6 +21,11 @@ def search(
     max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds allowed.")] = None,
     max_memory: Annotated[int | None, typer.Option(
         help="Most bytes of live activations allowed, batch 1.")] = None,
+    proxy: Annotated[str, typer.Option(
+        help="Zero-cost proxies with commas, whose early exits candidates must pass.")] = "",
+    surrogate: Annotated[bool, typer.Option(
+        "--surrogate", help="Candidates must also pass a predictor learnt during the search.")]
+        = False,
     searcher: Annotated[str, typer.Option(help="See `nas list searchers`.")] = "evolution",
     budget: Annotated[int, typer.Option(help="Full validations.")] = 64,
     executor: Annotated[str, typer.Option(help="How trials run.")] = "serial",
@@ -42,8 +47,9 @@ def search(
     json: Json = False,
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
-    del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, searcher,
-         budget, require_measured, executor, threads, precision, batch, seed, storage, out)
+    del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, proxy,
+         surrogate, searcher, budget, require_measured, executor, threads, precision, batch, seed,
+         storage, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
     from nas.core.errors import InputError
@@ -76,13 +82,14 @@ def _given(context: typer.Context) -> dict[str, Any]:
         if name not in ("config", "resume", "json") and source is not None \
                 and source.name != "DEFAULT":
             values[name] = value
-    if "objectives" in values:
-        values["objectives"] = tuple(part.strip() for part in values["objectives"].split(","))
+    for name in {"objectives", "proxy"} & values.keys():
+        values[name] = tuple(part.strip() for part in values[name].split(","))
     return values
 
 
 def _show(payload: Mapping[str, Any]) -> None:
     from cli.render import arch_summary, table
+    from nas.pipeline.exit_line import exit_line
 
     best = payload["best"]
     columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
@@ -97,6 +104,8 @@ def _show(payload: Mapping[str, Any]) -> None:
                 f"{device['id']}{mark}")
     print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
           f"{exits} left early; {payload['wall_s']:.0f} s")
+    for found in payload["learned_exits"]:
+        print(exit_line(found))
     print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))
     measured = best["measured_latency_ms"]
     latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None

@@ -8,6 +8,7 @@ from hardware_profiles.store import user_store
 from nas.core.registry import Registry, resolve
 from nas.execution.registry import EXECUTORS
 from nas.search.registry import SEARCHERS
+from predictors.registry import PROXIES
 from supernets.mobilenet.config import build_space
 from supernets.registry import SUPERNETS
 
@@ -34,6 +35,11 @@ def devices() -> list[dict[str, Any]]:
                 "provider": runtime.provider, "precision": runtime.precision,
                 "threads": runtime.threads, "note": f"imported, of {profile.space}"})
     return [*_rows(DEVICES), *imported]
+
+
+def proxies() -> list[dict[str, Any]]:
+    """Returns name, cost, needs, published Spearman's ρ and source."""
+    return _rows(PROXIES)
 
 
 def searchers() -> list[dict[str, Any]]:

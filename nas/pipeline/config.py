@@ -33,7 +33,7 @@ class SearchConfig(BaseModel):
         max_params: Largest number of parameters.
         max_macs: Largest number of multiply-adds.
         max_memory: Largest live set of activations, in bytes at batch 1.
-        proxies: Zero-cost proxies whose early exits candidates must pass, cheapest first.
+        proxy: Zero-cost proxies whose early exits candidates must pass, cheapest first.
         surrogate: Whether candidates must also pass the exit of a learnt predictor.
         searcher: A registered name or ``module:attribute``.
         budget: Full validations.
@@ -56,7 +56,7 @@ class SearchConfig(BaseModel):
     max_params: int | None = Field(default=None, gt=0)
     max_macs: int | None = Field(default=None, gt=0)
     max_memory: int | None = Field(default=None, gt=0)
-    proxies: tuple[str, ...] = ()
+    proxy: tuple[str, ...] = ()
     surrogate: bool = False
     searcher: str = "evolution"
     budget: int = Field(default=64, ge=1)

@@ -32,7 +32,7 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
     Raises:
         InputError: An unknown proxy, or no objective that is not known beforehand anyway.
     """
-    if not config.proxies and not config.surrogate:
+    if not config.proxy and not config.surrogate:
         return None
     known = {name for model in models for name in model.metrics}
     unknown = [objective for objective in config.objective_values() if objective.name not in known]
@@ -46,10 +46,10 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
 
     costs = cost_columns(supernet, models, [name for name in config.objectives if name in known])
     scorers: list[Scorer] = []
-    if config.proxies:
+    if config.proxy:
         batch = proxy_batch(supernet.task.batches("train_calib"), PROXY_BATCH)
         scorers += [ProxyScores(name, supernet, PROXIES.get(name).resolve()(), batch=batch,
-                                seed=config.seed) for name in config.proxies]
+                                seed=config.seed) for name in config.proxy]
     if config.surrogate:
         from predictors.surrogate.auto import AutoSurrogate
 

@@ -20,6 +20,7 @@ def command_line(config: SearchConfig) -> str:
             continue
         if name == "storage":
             value = shown(value)
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
-        words += [f"--{name.replace('_', '-')}", text]
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:  # a flag stands for itself
+            words.append(",".join(value) if isinstance(value, tuple) else str(value))
     return shlex.join(words)

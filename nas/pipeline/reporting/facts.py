@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,6 +59,7 @@ class Results(_Read):
     counts: Counts
     pareto: tuple[Point, ...] = Field(min_length=1)
     best: Best
+    learned_exits: tuple[dict[str, Any], ...] = ()
     wall_s: float
     versions: dict[str, str]
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from hardware_profiles.profile import Quality
+from nas.pipeline.exit_line import exit_line
 from nas.pipeline.reporting.blocks import stages_of
 from nas.pipeline.reporting.command import command_line
 from nas.pipeline.reporting.drawing import network_drawing
@@ -79,8 +80,10 @@ def _exits(facts: RunFacts) -> Html:
     if counted < len(facts.trials):
         note += (f" They are counted a batch at a time: the {len(facts.trials) - counted} "
                  "validations of the batch in hand are not among the drawn yet.")
+    learned = facts.results.learned_exits if facts.results else ()
+    lines = [tag("p", exit_line(found), class_="note") for found in learned]
     return _section("exits", "Early exits", tag("p", note, class_="note"), exits_table(facts),
-                    class_="full")
+                    *lines, class_="full")
 
 
 def _latency(facts: RunFacts) -> Html:

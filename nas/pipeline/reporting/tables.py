@@ -40,8 +40,7 @@ def exits_table(facts: RunFacts) -> Html:
     rows = [("drawn", left, "")]
     for stage, gone in counts.early_exits.items():
         left -= gone
-        name = "not seen before" if stage == "duplicate" else f"within {NAMES.get(stage, stage)}"
-        rows.append((name, left, f"−{gone:,}" if gone else "0"))
+        rows.append((_passed(facts, stage), left, f"−{gone:,}" if gone else "0"))
     rows.append(("validated", counts.evaluated,
                  f"−{counts.failed:,} failed" if counts.failed else "0"))
     rows.append(("on the front", len(facts.front), ""))
@@ -54,6 +53,14 @@ def exits_table(facts: RunFacts) -> Html:
                        (("stage", None), ("remain", "end"), ("", "wide"), ("left here", "end"))))
     return scrolling(tag("table", tag("thead", head), tag("tbody", *body), class_="funnel"),
                      label="early exits")
+
+
+def _passed(facts: RunFacts, stage: str) -> str:
+    # What the candidates that are left after a stage have in common.
+    if stage == "duplicate":
+        return "not seen before"
+    learned = stage == "surrogate" or stage in facts.config.proxy
+    return f"not low by {stage}" if learned else f"within {NAMES.get(stage, stage)}"
 
 
 def scrolling(table: Html, *, label: str) -> Html:
