@@ -61,10 +61,10 @@ def _show(payload: dict[str, Any]) -> None:
     for row in payload["proxies"]:
         if row["first_failure"]:
             print(f"{row['name']}: {row['first_failure']}")
-    columns = [row["name"] for row in payload["proxies"]]
-    best = [[point["network"], *(point["scores"][name] for name in columns),
-             arch_summary(point["arch"])] for point in payload["best"]]
+    best = [[point["network"], point["mean_rank"], arch_summary(point["arch"])]
+            for point in payload["best"]]
     if best:
-        table(["network", *columns, "depth×width"], best, title="best by mean rank, no labels used")
+        table(["network", "mean rank", "depth×width"], best,
+              title="best by mean rank over the proxies (1 is best in all), no labels used")
     print(f"scores: {payload['out']}" + (f", picture: {payload['picture']}"
                                          if payload["picture"] else ""))

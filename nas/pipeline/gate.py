@@ -16,8 +16,12 @@ from nas.evaluation.quantile_exit import ExitConfig, QuantileExit, Scorer
 from nas.evaluation.surrogate_scores import SurrogateScores
 from nas.pipeline.config import SearchConfig
 from predictors.registry import PROXIES
+from predictors.surrogate.auto import AutoSurrogate
+from predictors.surrogate.registry import SURROGATES
 
 PROXY_BATCH = 32  # training inputs that each score is computed on
+# Fitted anew after each batch of validations: the others would take longer than these do.
+QUICK_SURROGATES = ("gaussian_process", "forest")
 
 
 def compose_gate(config: SearchConfig, supernet: Supernet,
@@ -51,10 +55,10 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
         scorers += [ProxyScores(name, supernet, PROXIES.get(name).resolve()(), batch=batch,
                                 seed=config.seed) for name in config.proxy]
     if config.surrogate:
-        from predictors.surrogate.auto import AutoSurrogate
-
+        seed = derive_seed(config.seed, "surrogate")
+        candidates = {name: SURROGATES.get(name).resolve() for name in QUICK_SURROGATES}
         scorers.append(SurrogateScores(
-            lambda: AutoSurrogate(seed=derive_seed(config.seed, "surrogate")), truth=truth,
+            lambda: AutoSurrogate(seed=seed, candidates=candidates), truth=truth,
             features=surrogate_features(supernet, models)))
     exits = [QuantileExit(scorer, truth=truth, costs=costs, config=ExitConfig())
              for scorer in scorers]

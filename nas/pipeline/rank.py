@@ -29,6 +29,7 @@ from predictors.registry import PROXIES
 VALIDATION = "validation"
 PICTURE = "rank.png"
 BEST = 10  # networks listed
+MIN_NETWORKS = 3  # below, an order says nothing
 
 
 class RankRequest(BaseModel):
@@ -52,7 +53,7 @@ class RankRequest(BaseModel):
     supernet: str = "mobilenet-fmnist"
     models: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ("gradsign", "naswot", "synflow")
-    n: int = Field(default=200, ge=3)
+    n: int = Field(default=200, ge=MIN_NETWORKS)
     against: str | None = None
     weights: Weights = "fresh"
     batch: int = Field(default=32, ge=1)
@@ -117,7 +118,7 @@ def _labels(request: RankRequest, found: Candidates) -> FloatArray | None:
     if request.against == VALIDATION:
         if found.validate is None:
             raise InputError("--against validation: plain models come without data; give a file "
-                             "of labels, a row `name,value` each")
+                             "of labels: `digest,value`, then a row a model")
         return None
     return None if request.against is None else load_labels(Path(request.against), found.names)
 
@@ -188,13 +189,14 @@ def _title(row: Mapping[str, Any]) -> str:
 def _best(found: Candidates, scores: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
     # By the mean rank over the proxies that scored every network: it takes no labels.
     whole = [values for values in scores.values() if not np.isnan(values).any()]
-    if not whole:
-        return []
-    order = np.argsort(-borda(np.stack(whole, axis=1)), kind="stable")[:BEST]
     names = found.names
-    return [{"network": names[index], "arch": dict(found.archs[names[index]]),
+    if not whole or len(names) < MIN_NETWORKS:
+        return []
+    mean = borda(np.stack(whole, axis=1))
+    return [{"network": names[index], "mean_rank": float(mean[index]),
+             "arch": dict(found.archs[names[index]]),
              "scores": {name: _number(values[index]) for name, values in scores.items()}}
-            for index in order]
+            for index in np.argsort(-mean, kind="stable")[:BEST]]
 
 
 def _number(value: float) -> float | None:

@@ -88,7 +88,7 @@ def test_plain_models_are_ranked_and_what_lacks_something_is_named(
         ranked: Rank, tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     names = ("timm:test_resnet", "timm:test_vit", "timm:test_convnext")
-    labels.write_text("name,value\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names)))
+    labels.write_text("digest,value\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names)))
     payload = ranked(models=names, against=str(labels), proxies=("params", "grad_norm"),
                      batch=2).payload
     assert payload["weights"] is None
