@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Batch, ZeroCostProxy
 from nas.core.registry import unknown_name
@@ -54,7 +55,8 @@ def supernet_candidates(name: str, *, n: int, weights: Weights, batch: int,
     space = supernet.space
     if space.size < n:
         raise InputError(f"--n {n}: {space.id} has only {space.size} networks")
-    rng, archs = derive_rng(seed, "ranked networks"), {}
+    rng = derive_rng(seed, "ranked networks")
+    archs: dict[str, Arch] = {}
     while len(archs) < n:
         for arch in space.decode(space.sample_codes(n - len(archs), rng)):
             archs[arch.digest] = arch
@@ -110,6 +112,6 @@ def _noise(module: nn.Module, batch: int, seed: int) -> Batch:
     rng = derive_rng(seed, "noise")
     shape = module.default_cfg["input_size"]  # type: ignore[index]
     classes = int(module.num_classes)  # type: ignore[arg-type]
-    x = rng.standard_normal((batch, *shape), dtype=np.float32)  # type: ignore[misc]
+    x = rng.standard_normal((batch, *shape), dtype=np.float32)
     y = rng.integers(0, classes, batch)
     return torch.from_numpy(x).to(torch_device()), torch.from_numpy(y).to(torch_device())
