@@ -21,8 +21,9 @@ def counted_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     Raises:
         InputError: There is none.
     """
-    layers = [(name, module) for name, module in model.named_modules()
-              if isinstance(module, _COUNTED)]
+    layers: list[tuple[str, nn.Module]] = [
+        (name, module) for name, module in model.named_modules()
+        if isinstance(module, _COUNTED)]
     if not layers:
         raise InputError(f"no Conv or Linear layer in {type(model).__name__}; a zero-cost proxy "
                          "scores their weights")

@@ -32,12 +32,12 @@ def preserved(model: nn.Module, *, training: bool, weights: bool = False) -> Ite
             parameter's contents (``parameter.data = other``) needs no copy and is undone as well.
 
     Raises:
-        InputError: The model is a TorchScript one, or a BatchNorm layer gets one value per
+        InputError: The model has TorchScript parts, or a BatchNorm layer gets one value per
             channel, so that there are no statistics to normalise by.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        raise InputError("a TorchScript model cannot be scored; give the module it was made from")
     modules = list(model.modules())
+    if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
+        raise InputError("a TorchScript model cannot be scored; give the module it was made from")
     parameters = _distinct(module._parameters for module in modules)
     buffers = _distinct(module._buffers for module in modules)
     saved: list[_SavedModule | _SavedParameter] = [

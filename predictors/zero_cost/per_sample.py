@@ -6,6 +6,7 @@ weight per output channel (input channels × kernel), C input channels.
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,17 +66,20 @@ def sign_sum(call: LayerCall, grad: Tensor) -> Tensor:
     gradient is a product of two numbers and its sign the product of theirs, without underflow.
     """
     form = _form(call, grad)
+    total = grad.new_zeros(call.shape, dtype=torch.float32)
     if form == "direct":
-        samples = max(1, _BLOCK // math.prod(call.shape))
-        signs = [_direct(LayerCall(x, call.shape, call.geometry), part).sign_()
-                 .sum(0, dtype=torch.float32)
-                 for x, part in zip(call.x.split(samples), grad.split(samples), strict=True)]
-        return torch.stack(signs).sum(0) if len(signs) > 1 else signs[0]
-    total_OJ = grad.new_zeros(call.shape[0], math.prod(call.shape[1:]), dtype=torch.float32)
-    for x, part in zip(call.x.split(_SAMPLES), grad.split(_SAMPLES), strict=True):
-        block = LayerCall(x, call.shape, call.geometry)
+        for block, part in _blocks(call, grad, max(1, _BLOCK // total.numel())):
+            total += _direct(block, part).sign_().sum(0, dtype=torch.float32)
+        return total
+    total_OJ = total.view(call.shape[0], -1)
+    for block, part in _blocks(call, grad, _SAMPLES):
         _add_signs(total_OJ, _rows(block, part), _columns(block, part, form))
     return _as_weight(total_OJ[None], call)[0]
+
+
+def _blocks(call: LayerCall, grad: Tensor, samples: int) -> Iterator[tuple[LayerCall, Tensor]]:
+    for x, part in zip(torch.split(call.x, samples), torch.split(grad, samples), strict=True):
+        yield LayerCall(x, call.shape, call.geometry), part
 
 
 def _add_signs(total_OJ: Tensor, rows_NOL: Tensor, columns_NLJ: Tensor) -> None:
@@ -84,7 +88,8 @@ def _add_signs(total_OJ: Tensor, rows_NOL: Tensor, columns_NLJ: Tensor) -> None:
         total_OJ.addmm_(rows_NOL[:, :, 0].sign().float().T, columns_NLJ[:, 0].sign().float())
         return
     outputs = max(_LEAST_ROWS, _BLOCK // (len(columns_NLJ) * columns_NLJ.shape[2]))
-    for total, rows in zip(total_OJ.split(outputs), rows_NOL.split(outputs, 1), strict=True):
+    for total, rows in zip(torch.split(total_OJ, outputs), torch.split(rows_NOL, outputs, 1),
+                           strict=True):
         total += torch.bmm(rows, columns_NLJ).sign_().sum(0, dtype=torch.float32)
 
 
@@ -131,7 +136,7 @@ def _columns(call: LayerCall, grad: Tensor, form: Literal["views", "windows"]) -
 
 def _as_weight(gradients_NOJ: Tensor, call: LayerCall) -> Tensor:
     channels, *kernel = call.shape[1:]
-    return gradients_NOJ.unflatten(2, (*kernel, channels)).movedim(-1, 2)
+    return gradients_NOJ.reshape(*gradients_NOJ.shape[:2], *kernel, channels).movedim(-1, 2)
 
 
 def _padded_channels_last(x: Tensor, geometry: Geometry) -> Tensor:
@@ -147,10 +152,10 @@ def _direct(call: LayerCall, grad: Tensor) -> Tensor:
         return _depthwise(call.x, grad, kernel, call.geometry)
     samples = len(grad)
     weight = grad.new_empty(samples * call.shape[0], *call.shape[1:])  # only its shape is read
-    _, found, _ = torch.ops.aten.convolution_backward(
+    found: Tensor = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]), call.x.reshape(1, -1, *call.x.shape[2:]), weight,
         None, call.geometry.stride, call.geometry.padding, call.geometry.dilation, False,
-        [0] * len(kernel), samples * groups, (False, True, False))
+        [0] * len(kernel), samples * groups, (False, True, False))[1]
     return found.view(samples, *call.shape)
 
 

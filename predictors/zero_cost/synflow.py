@@ -58,6 +58,8 @@ class SynFlow:
         with preserved(model, training=False):
             weights = counted_weights(model)
             _make_magnitudes(model)
+            for weight in weights.values():
+                weight.requires_grad_()
             ones = torch.ones_like(inputs[:1], dtype=torch.float64)
             with _WithoutBatchNorm():
                 outputs = model(ones)
@@ -74,7 +76,6 @@ def _make_magnitudes(model: nn.Module) -> None:
     """Replaces parameters by magnitudes and all real numbers by float64; `preserved` undoes it."""
     for parameter in model.parameters():
         parameter.data = parameter.data.abs().double()
-        parameter.requires_grad_()
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_floating_point():
@@ -87,6 +88,6 @@ class _WithoutBatchNorm(TorchFunctionMode):
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (),
                            kwargs: dict[str, Any] | None = None) -> Any:
         del types
-        if func is F.batch_norm or func is torch.batch_norm:
+        if func is F.batch_norm:
             return kwargs["input"] if kwargs and "input" in kwargs else args[0]
         return func(*args, **(kwargs or {}))
