@@ -18,7 +18,7 @@ _ABDELFATTAH = "Abdelfattah et al. 2021, arXiv 2101.08134"
 
 PROXIES = Registry("proxy", (
     Entry("gradsign", f"{_ZERO_COST}.gradsign:GradSign", {
-        "cost": "forward + backward, about 1.5 steps", "needs": "2 samples or more",
+        "cost": "about 1.2 steps", "needs": "2 samples or more",
         "saliency": True, "published_spearman": 0.77,
         "source": "Zhang and Jia 2022, arXiv 2110.08616"}),
     Entry("grad_norm", f"{_ZERO_COST}.grad_norm:GradNorm", {
