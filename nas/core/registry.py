@@ -2,13 +2,13 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
-from nas.core.errors import InputError, UnknownNameError
+from nas.core.errors import InputError, NasError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,26 @@ class Registry:
             return Entry(name, name)
         raise UnknownNameError(unknown_name(self.kind, name, [e.name for e in self.entries],
                                             plural=self.plural))
+
+
+def made(kind: str, name: str, members: Sequence[str], factory: Callable[[], Any]) -> Any:
+    """Returns what a factory makes; it may be a third party's, or any ``module:attribute``.
+
+    Raises:
+        InputError: The factory fails, or what it made lacks one of the members.
+    """
+    try:
+        found = factory()
+    except NasError:
+        raise
+    except Exception as error:
+        raise InputError(f"{kind} {name!r} cannot be made ({type(error).__name__}: {error}); "
+                         "--debug shows where") from error
+    missing = [member for member in members if not hasattr(found, member)]
+    if missing:
+        raise InputError(f"{name!r} is no {kind}: it gave a {type(found).__name__}, which has no "
+                         f"{missing[0]!r}; see nas.core.protocols")
+    return found
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str], *, plural: str | None = None) -> str:

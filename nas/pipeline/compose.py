@@ -1,9 +1,8 @@
 """From a configuration to the objects that do the work: the one place that joins packages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hardware_profiles.energy import METRIC as ENERGY
 from hardware_profiles.energy import EnergyTable
@@ -15,9 +14,10 @@ from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
 from nas.core.costs import ClosedFormCosts
-from nas.core.errors import InputError, NasError
+from nas.core.errors import InputError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Executor, Searcher, Supernet
+from nas.core.registry import made
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
 from nas.evaluation.inherited import InheritedEvaluator
@@ -86,9 +86,9 @@ def compose(config: SearchConfig, *, watch: Watcher,
                       screen=Cascade(stages), seed=config.seed, gate=gate)
     costs = [name for name in METRICS if any(name in model.metrics for model in models)]
     return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
-                 searcher=_made("searcher", config.searcher, ("ask", "tell", "counts"),
+                 searcher=made("searcher", config.searcher, ("ask", "tell", "counts"),
                                 lambda: searcher_type(problem, budget=config.budget)),
-                 executor=_made("executor", config.executor, ("run",), executor_type),
+                 executor=made("executor", config.executor, ("run",), executor_type),
                  evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
 
 
@@ -104,7 +104,7 @@ def load_supernet(name: str) -> Supernet:
     if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
         return load_folder(folder, device=torch_device())
     factory = SUPERNETS.get(name).resolve()
-    supernet: Supernet = _made("supernet", name, ("space", "task", "vocabulary", "extract"),
+    supernet: Supernet = made("supernet", name, ("space", "task", "vocabulary", "extract"),
                                lambda: factory(device=torch_device()))
     return supernet
 
@@ -168,22 +168,6 @@ def measure_few_shot(supernet: Supernet | Design, *, nets: int, config: HostConf
         user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, nets=nets, seed=0,
         config=config, keep_doubtful=keep_doubtful,
         progress=lambda done, total: watch(Event("profile", done, total)))
-
-
-def _made(kind: str, name: str, members: Sequence[str], factory: Callable[[], Any]) -> Any:
-    # What a third party registers, or the user names as module:attribute, may be anything.
-    try:
-        made = factory()
-    except NasError:
-        raise
-    except Exception as error:
-        raise InputError(f"{kind} {name!r} cannot be made ({type(error).__name__}: {error}); "
-                         "--debug shows where") from error
-    missing = [member for member in members if not hasattr(made, member)]
-    if missing:
-        raise InputError(f"{name!r} is no {kind}: it gave a {type(made).__name__}, which has no "
-                         f"{missing[0]!r}; see nas.core.protocols")
-    return made
 
 
 def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:

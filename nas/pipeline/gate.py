@@ -15,7 +15,7 @@ from nas.evaluation.proxy_scores import ProxyScores, proxy_batch
 from nas.evaluation.quantile_exit import ExitConfig, QuantileExit, Scorer
 from nas.evaluation.surrogate_scores import SurrogateScores
 from nas.pipeline.config import SearchConfig
-from predictors.registry import PROXIES
+from nas.pipeline.proxies import load_proxy
 from predictors.surrogate.auto import AutoSurrogate
 from predictors.surrogate.registry import SURROGATES
 
@@ -52,8 +52,8 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
     scorers: list[Scorer] = []
     if config.proxy:
         batch = proxy_batch(supernet.task.batches("train_calib"), PROXY_BATCH)
-        scorers += [ProxyScores(name, supernet, PROXIES.get(name).resolve()(), batch=batch,
-                                seed=config.seed) for name in config.proxy]
+        scorers += [ProxyScores(name, supernet, load_proxy(name), batch=batch, seed=config.seed)
+                    for name in config.proxy]
     if config.surrogate:
         seed = derive_seed(config.seed, "surrogate")
         candidates = {name: SURROGATES.get(name).resolve() for name in QUICK_SURROGATES}

@@ -18,13 +18,13 @@ from nas.core.types import FloatArray
 from nas.evaluation.proxy_scores import Weights
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.proxies import load_proxy
 from nas.pipeline.rank_candidates import Candidates, plain_models, supernet_candidates
 from nas.pipeline.rank_picture import draw_ranking
 from nas.pipeline.rank_store import TRUTH, RankStore
 from predictors.ranking.aggregate import borda
 from predictors.ranking.labels import load_labels
 from predictors.ranking.metrics import kendall, spearman
-from predictors.registry import PROXIES
 
 VALIDATION = "validation"
 PICTURE = "rank.png"
@@ -91,7 +91,7 @@ def rank(request: RankRequest, *, watch: Watcher = silent) -> Ranking:
     """
     if not request.proxies:
         raise InputError("--proxy: name at least one of `nas list proxies`")
-    proxies = {name: PROXIES.get(name).resolve()() for name in request.proxies}
+    proxies = {name: load_proxy(name) for name in request.proxies}
     found = _candidates(request)
     labels = _labels(request, found)
     request.out.mkdir(parents=True, exist_ok=True)
