@@ -46,11 +46,11 @@ PROXIES = Registry("proxy", (
         "saliency": False, "published_spearman": 0.73,
         "source": "Mellor et al. 2020, arXiv 2006.04647v1"}),
     Entry("naswot", f"{_ZERO_COST}.naswot:NasWot", {
-        "cost": "1 forward", "needs": "ReLU activations, 2 samples or more",
+        "cost": "1 forward", "needs": "activations such as ReLU or GELU, 2 samples or more",
         "saliency": False, "published_spearman": 0.77,
         "source": "Mellor et al. 2021, arXiv 2006.04647"}),
     Entry("zen", f"{_ZERO_COST}.zen:Zen", {
-        "cost": "2 forwards, no data", "needs": "BatchNorm, real-valued inputs",
+        "cost": "8 forwards, no data", "needs": "real-valued inputs, 2 samples or more",
         "saliency": False, "published_spearman": 0.38,
         "source": "Lin et al. 2021, arXiv 2102.01063"}),
     Entry("zico", f"{_ZERO_COST}.zico:ZiCo", {
@@ -58,7 +58,8 @@ PROXIES = Registry("proxy", (
         "saliency": False, "published_spearman": 0.80,
         "source": "Li et al. 2023, arXiv 2301.11300"}),
     Entry("te_nas", f"{_ZERO_COST}.te_nas:TeNas", {
-        "cost": "1 backward a sample", "needs": "ReLU activations, 2 samples or more",
+        "cost": "1 backward a sample",
+        "needs": "activations such as ReLU or GELU, 2 samples or more",
         "saliency": False, "published_spearman": None,
         "source": "Chen et al. 2021, arXiv 2102.11535"}),
     Entry("epe_nas", f"{_ZERO_COST}.epe_nas:EpeNas", {

@@ -83,35 +83,48 @@ def batch_loss(model: nn.Module, batch: Batch, *, loss: Callable[..., Tensor]) -
 
     Raises:
         InputError: A label lies outside the classes of the outputs, or the loss is no scalar.
-        EvaluationError: The loss is not finite; the message names the first layer with such an
-            output.
+        EvaluationError: An output is not finite, and the message has the first layer where that
+            is so; or the loss of finite outputs is not.
     """
     inputs, targets = batch
-    try:
-        return mean_loss(loss, model(inputs), targets)
-    except EvaluationError as error:
-        raise EvaluationError(f"{error}; {_first_not_finite(model, inputs)}") from None
+    outputs = model(inputs)
+    if not _finite(outputs):
+        raise EvaluationError("the first numbers that are not finite are those of "
+                              f"{first_not_finite(model, inputs)}; check the inputs, the weights "
+                              "there and their scale")
+    return mean_loss(loss, outputs, targets)
 
 
-def _first_not_finite(model: nn.Module, inputs: Any) -> str:
+def first_not_finite(model: nn.Module, inputs: Any) -> str:
+    """Runs the model again and returns the first layer whose output is not finite.
+
+    The first in the order in which layers finish, so the innermost one; the inputs' and the whole
+    network's names are ``the inputs`` and ``the network``.
+    """
     found: list[str] = []
 
     def watch(name: str) -> Callable[..., None]:
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            map_tensors(lambda tensor: None if torch.isfinite(tensor).all()
-                        else found.append(name), output)
+            if not found and not _finite(output):
+                found.append(name or "the network")
         return look
 
-    handles = [module.register_forward_hook(watch(name))
-               for name, module in model.named_modules() if not any(module.children())]
+    if not _finite(inputs):
+        return "the inputs"
+    handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules()]
     try:
         with torch.no_grad():
-            model(inputs)
+            model(map_tensors(Tensor.clone, inputs))
     finally:
         for handle in handles:
             handle.remove()
-    return f"{found[0] or 'the network'} is the first layer whose output is not finite" \
-        if found else "every layer's output is finite, so it is the loss itself"
+    return found[0] if found else "the network"
+
+
+def _finite(value: Any) -> bool:
+    flags: list[bool] = []
+    map_tensors(lambda tensor: flags.append(bool(torch.isfinite(tensor).all())), value)
+    return all(flags)
 
 
 def mean_loss(loss: Callable[..., Tensor], outputs: Any, targets: Any) -> Tensor:

@@ -1,13 +1,11 @@
 """One forward pass for a score: what goes in and comes out is checked, faults have a name."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Batch
-from predictors.zero_cost.checks import samples_count
+from predictors.zero_cost.checks import first_not_finite, samples_count
 
 
 def tensor_inputs(batch: Batch, *, at_least: int = 1, proxy: str) -> Tensor:
@@ -58,30 +56,3 @@ def finite_outputs(model: nn.Module, inputs: Tensor, *, proxy: str) -> Tensor:
         raise EvaluationError(f"{proxy}: the output of {first_not_finite(model, inputs)} is not "
                               "finite; check the inputs, its weights and their scale")
     return outputs
-
-
-def first_not_finite(model: nn.Module, inputs: Tensor) -> str:
-    """Runs the model again and returns the first layer whose output is not finite.
-
-    The first in the order in which layers finish, so the innermost one; the inputs' and the whole
-    network's names are ``the inputs`` and ``the network``.
-    """
-    if not torch.isfinite(inputs).all():
-        return "the inputs"
-    found: list[str] = []
-
-    def watch(module: nn.Module, name: str) -> torch.utils.hooks.RemovableHandle:
-        def check(_: nn.Module, __: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
-                found.append(name or "the network")
-
-        return module.register_forward_hook(check)
-
-    handles = [watch(module, name) for name, module in model.named_modules()]
-    try:
-        with torch.no_grad():
-            model(inputs.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else "the network"

@@ -64,10 +64,12 @@ def test_first_layer_whose_output_is_not_finite_is_named() -> None:
     with torch.no_grad():
         model[1][0].bias.fill_(torch.nan)
     batch = (torch.ones(3, 2), torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(EvaluationError, match=r"the loss is nan; 1\.0 is the first layer"):
+    with pytest.raises(EvaluationError, match=r"not finite are those of 1\.0;"):
         batch_loss(model, batch, loss=F.cross_entropy)
     assert not model[0]._forward_hooks
-    with pytest.raises(EvaluationError, match="every layer's output is finite, so it is the loss"):
+    with pytest.raises(EvaluationError, match="not finite are those of the inputs;"):
+        batch_loss(model, (batch[0] * torch.inf, batch[1]), loss=F.cross_entropy)
+    with pytest.raises(EvaluationError, match="the loss is"):
         batch_loss(model[2], batch, loss=lambda outputs, _: outputs.sum() * torch.inf)
 
 
