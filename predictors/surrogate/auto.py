@@ -5,14 +5,15 @@ Legend: N labels, F features, M rows to predict.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from nas.core.errors import InputError
 from nas.core.protocols import Prediction
 from nas.core.types import FloatArray, IntArray
 from predictors.surrogate.calibration import held_out_coverage, interval_scale
+from predictors.surrogate.choice import MEAN, combined, preferred, tau
 from predictors.surrogate.ensemble import assign_folds
 from predictors.surrogate.model import Surrogate, SurrogateFactory, check_features, check_training
 from predictors.surrogate.registry import SURROGATES
@@ -21,7 +22,8 @@ from predictors.surrogate.warped import Warped
 DEFAULT = ("ridge", "gaussian_process", "boosting", "forest")
 
 _FOLDS = 5
-_LEAVE_ONE_OUT = 20  # labels below which each is a fold of its own
+_LEAVE_ONE_OUT = 10  # labels below which each is a fold of its own
+_CHUNK = 16_384  # rows predicted at once: a Gaussian process holds M·N numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,13 @@ class CandidateReport:
 
 
 class AutoSurrogate:
-    """Chooses among surrogates by cross-validated Kendall τ and calibrates the winner.
+    """Chooses among surrogates and their mean by cross-validated Kendall τ, and calibrates.
 
-    Five folds, and leaving one out of fewer than 20 labels. All models learn from labels on a
-    scale on which they are nearly normal (`predictors.surrogate.warped`). A model that needs more
-    labels than a fold leaves is not tried. Of equal τ the first in order wins.
+    A single model is chosen where it is clearly better than the mean of all
+    (`predictors.surrogate.choice.preferred`). Five folds, and leaving one out of fewer than 10
+    labels. All models learn from labels on a scale on which they are nearly normal
+    (`predictors.surrogate.warped`). A model that needs more labels than a fold leaves is not
+    tried.
 
     Args:
         seed: Of folds and models.
@@ -53,49 +57,59 @@ class AutoSurrogate:
             them, because they were never the best in any setting measured.
 
     Attributes:
-        report: By name, of each model tried in the last fit.
+        report: By name, of each model tried in the last fit, and of ``"mean"`` if several were.
         chosen: The name that the last fit chose; empty before.
+
+    Raises:
+        InputError: No candidates, or one that is called ``"mean"``.
     """
 
     def __init__(self, *, seed: int, candidates: Mapping[str, SurrogateFactory] | None = None
                  ) -> None:
-        if candidates is not None and not candidates:
-            raise InputError("an automatic surrogate needs at least one candidate")
+        if candidates is not None and (not candidates or MEAN in candidates):
+            raise InputError("an automatic surrogate needs at least one candidate, and none called "
+                             f"{MEAN!r}")
         self._seed = seed
         self._candidates = candidates or {name: SURROGATES.get(name).resolve() for name in DEFAULT}
         self._columns: int | None = None
-        self._model: Surrogate | None = None
+        self._models: list[Surrogate] = []
         self.report: Mapping[str, CandidateReport] = {}
         self.chosen = ""
 
     @property
     def least_rows(self) -> int:
         """One more than the least demanding candidate needs."""
-        return 1 + min(make(seed=self._seed).least_rows for make in self._candidates.values())
+        return 1 + min(self._made(name).least_rows for name in self._candidates)
 
     def fit(self, x: FloatArray, y: FloatArray) -> None:
         """See `nas.core.protocols.Predictor`."""
         check_training(x, y, least=self.least_rows, why="to hold one out and learn from the rest")
         fold = _folds(len(y), self._seed)
         fewest = len(y) - int(np.bincount(fold).max())
-        makers = {name: self._maker(make) for name, make in self._candidates.items()}
-        fitting = {name: make for name, make in makers.items() if make().least_rows <= fewest}
-        report = {name: _judged(held_out(make, x, y, fold), y, fold)
-                  for name, make in fitting.items()}
-        chosen = max(report, key=lambda name: report[name].tau)
-        model = makers[chosen]()
-        model.fit(x, y)
-        self._model, self._columns, self.report, self.chosen = model, x.shape[1], report, chosen
+        fitting = [name for name in self._candidates if self._made(name).least_rows <= fewest]
+        found = {name: held_out(partial(self._made, name), x, y, fold) for name in fitting}
+        if len(fitting) > 1:
+            found[MEAN] = combined(list(found.values()))
+        chosen = preferred(found, y)
+        models = [self._made(name) for name in (fitting if chosen == MEAN else [chosen])]
+        for model in models:
+            model.fit(x, y)
+        self._models, self._columns, self.chosen = models, x.shape[1], chosen
+        self.report = {name: CandidateReport(tau(each.mean, y), held_out_coverage(each, y, fold),
+                                             interval_scale(each, y))
+                       for name, each in found.items()}
 
     def predict(self, x: FloatArray) -> Prediction:
         """See `nas.core.protocols.Predictor`."""
         check_features(x, self._columns)
-        assert self._model is not None
-        found = self._model.predict(x)
-        return Prediction(found.mean, found.std * self.report[self.chosen].scale)
+        found = [combined([model.predict(x[start:start + _CHUNK]) for model in self._models])
+                 for start in range(0, len(x), _CHUNK)]
+        return Prediction(
+            np.concatenate([each.mean for each in found]),
+            np.concatenate([each.std for each in found]) * self.report[self.chosen].scale)
 
-    def _maker(self, make: SurrogateFactory) -> Callable[[], Surrogate]:
-        return lambda: Warped(make(seed=self._seed))
+    def _made(self, name: str) -> Surrogate:
+        return Warped(self._candidates[name](seed=self._seed))
 
 
 def held_out(make: Callable[[], Surrogate], x: FloatArray, y: FloatArray, fold: IntArray
@@ -121,8 +135,3 @@ def held_out(make: Callable[[], Surrogate], x: FloatArray, y: FloatArray, fold: 
 def _folds(count: int, seed: int) -> IntArray:
     folds = count if count < _LEAVE_ONE_OUT else _FOLDS
     return assign_folds(count, folds, np.random.default_rng(seed))
-
-
-def _judged(found: Prediction, y: FloatArray, fold: IntArray) -> CandidateReport:
-    tau = 0.0 if np.ptp(found.mean) == 0 else float(kendalltau(found.mean, y).statistic)
-    return CandidateReport(tau, held_out_coverage(found, y, fold), interval_scale(found, y))

@@ -89,13 +89,13 @@ def check_features(x: FloatArray, columns: int | None) -> None:
         columns: F of the fit, or None if there was none.
 
     Raises:
-        InputError: No fit, another number of features, or a number that is not finite.
+        InputError: No fit, another number of features, no row, or a number that is not finite.
     """
     if columns is None:
         raise InputError("nothing has been learnt yet; call fit before predict")
-    if x.ndim != 2 or x.shape[1] != columns:
-        raise InputError(f"learnt from {columns} features, so predict takes (M, {columns}), not "
-                         f"{x.shape}; encode both alike")
+    if x.ndim != 2 or x.shape[1] != columns or not len(x):
+        raise InputError(f"learnt from {columns} features, so predict takes (M, {columns}) with "
+                         f"M ≥ 1, not {x.shape}; encode both alike")
     _check_finite(x)
 
 

@@ -9,7 +9,8 @@ _HERE = "predictors.surrogate"
 
 SURROGATES = Registry("surrogate", (
     Entry("auto", f"{_HERE}.auto:AutoSurrogate", {
-        "std": "calibrated", "source": "the best of the others by cross-validation"}),
+        "std": "calibrated",
+        "source": "the mean of four others, or the one that is clearly better"}),
     Entry("ridge", f"{_HERE}.ridge:Ridge", {
         "std": "posterior", "source": "Bayesian ridge, MacKay 1992"}),
     Entry("gaussian_process", f"{_HERE}.gaussian_process:GaussianProcess", {
