@@ -132,10 +132,11 @@ class PerSampleForward(TorchFunctionMode):
         if not output.requires_grad:
             self.starts.append(output.requires_grad_())
             output = output.clone()  # what follows may work in place, which a leaf forbids
-        version = input._version
+        version, held = input._version, [(input, call)]
 
         def take(grad: Tensor) -> None:
-            if input._version != version:
+            read, call = held.pop()  # its memory is free as soon as it has been used
+            if read._version != version:
                 raise InputError(f"the input of {name} is changed in place after the layer has "
                                  "read it; no gradient can be taken of such a network")
             self._sink(name, call, grad)
