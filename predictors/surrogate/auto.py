@@ -54,7 +54,7 @@ class AutoSurrogate:
     Args:
         seed: Of folds and models.
         candidates: Name → factory; the models of `DEFAULT` if None. The perceptrons are not among
-            them, because they were never the best in any setting measured.
+            them: they take longest to fit, and were seldom the best.
 
     Attributes:
         report: By name, of each model tried in the last fit, and of ``"mean"`` if several were.

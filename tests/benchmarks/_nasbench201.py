@@ -79,7 +79,7 @@ class Scores:
 
 
 def published() -> dict[str, dict[str, float]]:
-    """Returns the published scores by architecture: column → value."""
+    """Returns the published scores by architecture: column → value, NaN where there is none."""
     with PUBLISHED.open(newline="") as file:
-        return {row["ops"]: {name: float(value) for name, value in row.items()
+        return {row["ops"]: {name: float(value or "nan") for name, value in row.items()
                              if name not in ("ops", "index")} for row in csv.DictReader(file)}

@@ -90,14 +90,18 @@ def against_published(name: str, table: Mapping[str, Mapping[str, float]]) -> di
         return None
     kept = Scores(name)
     missing = set(kept.missing(ops))
-    done = [one for one in ops if one not in missing]
+    done = [one for one in ops if one not in missing and not np.isnan(table[one][column])]
     if len(done) < 10:
         return None
     ours, theirs = filled(kept.of(done)), np.array([table[one][column] for one in done])
     accuracy = np.array([table[one]["test_acc_200"] for one in done])
+    every = [one for one in ops if not np.isnan(table[one][column])]
     return {"architectures": len(done), "spearman_with_published": spearmanr(ours, theirs)[0],
             "ours_with_accuracy": spearmanr(ours, accuracy)[0],
-            "published_with_accuracy": spearmanr(theirs, accuracy)[0]}
+            "published_with_accuracy": spearmanr(theirs, accuracy)[0],
+            "published_with_accuracy_all": spearmanr(
+                [table[one][column] for one in every],
+                [table[one]["test_acc_200"] for one in every])[0]}
 
 
 def ensembles(scores: Mapping[str, FloatArray], truth: FloatArray) -> dict[str, Any]:
