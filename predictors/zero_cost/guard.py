@@ -102,7 +102,7 @@ def _saved_module(module: nn.Module) -> _SavedModule:
     attributes = dict(module.__dict__)
     filled, empty = {}, []
     for name, value in attributes.items():
-        if isinstance(value, dict | set):
+        if isinstance(value, (dict, set)):
             if value:
                 filled[name] = value.copy()
             else:

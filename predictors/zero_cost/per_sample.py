@@ -6,13 +6,14 @@ weight per output channel (input channels × kernel), C input channels.
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from predictors.zero_cost.sample_norm import is_channels_last
 
 # Measured on a CPU with 2 MB of second-level cache.
 _WINDOWS_POSITIONS = 64  # up to here copying windows out beats a convolution
@@ -66,31 +67,28 @@ def sign_sum(call: LayerCall, grad: Tensor) -> Tensor:
     gradient is a product of two numbers and its sign the product of theirs, without underflow.
     """
     form = _form(call, grad)
-    total = grad.new_zeros(call.shape, dtype=torch.float32)
+    samples = _SAMPLES
     if form == "direct":
-        for block, part in _blocks(call, grad, max(1, _BLOCK // total.numel())):
-            total += _direct(block, part).sign_().sum(0, dtype=torch.float32)
-        return total
-    total_OJ = total.view(call.shape[0], -1)
-    for block, part in _blocks(call, grad, _SAMPLES):
-        _add_signs(total_OJ, _rows(block, part), _columns(block, part, form))
-    return _as_weight(total_OJ[None], call)[0]
-
-
-def _blocks(call: LayerCall, grad: Tensor, samples: int) -> Iterator[tuple[LayerCall, Tensor]]:
+        samples = max(1, min(samples, _BLOCK // math.prod(call.shape)))
+    total = None
     for x, part in zip(torch.split(call.x, samples), torch.split(grad, samples), strict=True):
-        yield LayerCall(x, call.shape, call.geometry), part
+        block = LayerCall(x, call.shape, call.geometry)
+        signs = _direct(block, part).sign_().sum(0, dtype=torch.float32) if form == "direct" \
+            else _matrix_sign_sum(_rows(block, part), _columns(block, part, form))
+        total = signs if total is None else total.add_(signs)
+    assert total is not None
+    return total if form == "direct" else _as_weight(total[None], call)[0]
 
 
-def _add_signs(total_OJ: Tensor, rows_NOL: Tensor, columns_NLJ: Tensor) -> None:
-    """Adds Σ over N of sign(rows @ columns)."""
-    if rows_NOL.shape[2] == 1:
-        total_OJ.addmm_(rows_NOL[:, :, 0].sign().float().T, columns_NLJ[:, 0].sign().float())
-        return
-    outputs = max(_LEAST_ROWS, _BLOCK // (len(columns_NLJ) * columns_NLJ.shape[2]))
-    for total, rows in zip(torch.split(total_OJ, outputs), torch.split(rows_NOL, outputs, 1),
-                           strict=True):
-        total += torch.bmm(rows, columns_NLJ).sign_().sum(0, dtype=torch.float32)
+def _matrix_sign_sum(rows_NOL: Tensor, columns_NLJ: Tensor) -> Tensor:
+    """Σ over N of sign(rows @ columns), (O, J)."""
+    samples, outputs, positions = rows_NOL.shape
+    if positions == 1:
+        return rows_NOL[:, :, 0].sign().float().T @ columns_NLJ[:, 0].sign().float()
+    largest = max(_LEAST_ROWS, _BLOCK // (samples * columns_NLJ.shape[2]))
+    parts = [torch.bmm(rows, columns_NLJ).sign_().sum(0, dtype=torch.float32)
+             for rows in rows_NOL.chunk(math.ceil(outputs / largest), dim=1)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _form(call: LayerCall, grad: Tensor) -> Literal["views", "windows", "direct"]:
@@ -113,7 +111,7 @@ def _rows(call: LayerCall, grad: Tensor) -> Tensor:
     """The output's gradient as (N, O, L)."""
     if call.geometry is None:
         return grad.reshape(len(grad), -1, call.shape[0]).transpose(1, 2)
-    return grad.flatten(2)
+    return _positions(grad).transpose(1, 2)
 
 
 def _columns(call: LayerCall, grad: Tensor, form: Literal["views", "windows"]) -> Tensor:
@@ -123,7 +121,7 @@ def _columns(call: LayerCall, grad: Tensor, form: Literal["views", "windows"]) -
         return call.x.reshape(len(call.x), -1, call.shape[1])
     if form == "views":
         steps = [slice(None, None, step) for step in geometry.stride]
-        return call.x[(slice(None), slice(None), *steps)].flatten(2).transpose(1, 2)
+        return _positions(call.x[(slice(None), slice(None), *steps)])
     kernel, sides = call.shape[2:], grad.shape[2:]
     padded = _padded_channels_last(call.x, geometry)
     first, *strides, last = padded.stride()
@@ -132,6 +130,13 @@ def _columns(call: LayerCall, grad: Tensor, form: Literal["views", "windows"]) -
         (first, *(a * b for a, b in zip(strides, geometry.stride, strict=True)),
          *(a * b for a, b in zip(strides, geometry.dilation, strict=True)), last))
     return windows.reshape(len(padded), math.prod(sides), -1)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """(N, C, sides…) → (N, L, C), a view of either memory format."""
+    if is_channels_last(x):
+        return x.movedim(1, -1).flatten(1, -2)
+    return x.flatten(2).transpose(1, 2)
 
 
 def _as_weight(gradients_NOJ: Tensor, call: LayerCall) -> Tensor:
@@ -153,10 +158,17 @@ def _direct(call: LayerCall, grad: Tensor) -> Tensor:
     samples = len(grad)
     weight = grad.new_empty(samples * call.shape[0], *call.shape[1:])  # only its shape is read
     found: Tensor = torch.ops.aten.convolution_backward(
-        grad.reshape(1, -1, *grad.shape[2:]), call.x.reshape(1, -1, *call.x.shape[2:]), weight,
-        None, call.geometry.stride, call.geometry.padding, call.geometry.dilation, False,
+        _samples_as_channels(grad), _samples_as_channels(call.x), weight, None,
+        call.geometry.stride, call.geometry.padding, call.geometry.dilation, False,
         [0] * len(kernel), samples * groups, (False, True, False))[1]
     return found.view(samples, *call.shape)
+
+
+def _samples_as_channels(x: Tensor) -> Tensor:
+    """(N, C, sides…) → (1, N · C, sides…) in the same memory format."""
+    if is_channels_last(x):
+        return x.movedim((0, 1), (-2, -1)).flatten(-2)[None].movedim(-1, 1)
+    return x.reshape(1, -1, *x.shape[2:])
 
 
 def _is_slow_depthwise(kernel: tuple[int, ...], x: Tensor) -> bool:

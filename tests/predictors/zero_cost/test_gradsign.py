@@ -125,11 +125,16 @@ CONVOLUTIONS: dict[str, tuple[Callable[[], nn.Module], int, tuple[int, ...]]] = 
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_every_convolution_is_exact(kind: str, one_by_one: list[None]) -> None:
+def test_every_convolution_is_exact(kind: str, channels_last: bool, one_by_one: list[None]
+                                    ) -> None:
     torch.manual_seed(0)
     build, channels, shape = CONVOLUTIONS[kind]
-    found = assert_exact(Head(build(), nn.Tanh(), channels=channels), images(*shape))
+    x = images(*shape)
+    if channels_last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    found = assert_exact(Head(build(), nn.Tanh(), channels=channels), x)
     assert len(found) == 2
     assert not one_by_one
 
@@ -168,6 +173,20 @@ def test_batch_norm_uses_the_statistics_of_each_sample(one_by_one: list[None]) -
     without = Head(model[0], nn.Identity(), *list(model)[2:-1], channels=8).double()
     assert any(not torch.equal(found[name], value) for name, value in scores(without, x).items()
                if name in found and found[name].shape == value.shape)
+
+
+@pytest.mark.parametrize("build", [
+    lambda: nn.Conv2d(8, 8, 3, padding=1), lambda: nn.Conv2d(8, 8, 1, stride=2),
+    lambda: nn.Conv2d(8, 8, 3, groups=8), lambda: nn.Conv2d(8, 8, 5, groups=8),
+    lambda: nn.Conv2d(8, 8, 3, groups=2, stride=2)])
+@pytest.mark.parametrize("side", [8, 13])
+def test_channels_last_is_exact(build: Callable[[], nn.Module], side: int) -> None:
+    torch.manual_seed(0)
+    model = Head(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True), build(),
+                 nn.BatchNorm2d(8, affine=False), nn.Hardswish(inplace=True), channels=8)
+    nn.init.normal_(model[1].weight)
+    x = images(3, side, side).contiguous(memory_format=torch.channels_last)
+    assert_exact(model.to(memory_format=torch.channels_last), x)
 
 
 def test_frozen_batch_norm_keeps_its_running_statistics() -> None:
