@@ -18,7 +18,7 @@ from bench_nasbench201_scores import sample
 from scipy.stats import kendalltau, spearmanr
 
 from nas.core.rng import derive_rng
-from nas.core.types import FloatArray
+from nas.core.types import FloatArray, IntArray
 from predictors.ranking.aggregate import METHODS
 from predictors.ranking.bootstrap import Interval
 from predictors.ranking.metrics import kendall, regret_at_k, spearman, top_k_recall
@@ -30,9 +30,12 @@ from supernets.nasbench201.table_file import read_table
 from supernets.nasbench201.text import codes_of_ops
 
 WIDE, NARROW = "random:1000", "random:300"
-CHEAP = ("gradsign", "naswot", "synflow", "grad_norm", "snip", "params", "macs")
-ENSEMBLES = {"gradsign naswot synflow": ("gradsign", "naswot", "synflow"), "all seven": CHEAP,
-             "without counts": ("gradsign", "naswot", "synflow", "grad_norm", "snip")}
+CHEAP = ("gradsign", "naswot", "synflow", "grad_norm", "snip", "params", "macs", "jacob_cov")
+# Three with the highest published ρ; one of each kind of evidence (signs of gradients, activation
+# patterns, paths, the Jacobian); and everything, nothing chosen.
+ENSEMBLES = {"gradsign naswot synflow": ("gradsign", "naswot", "synflow"),
+             "one of each kind": ("gradsign", "naswot", "synflow", "jacob_cov"),
+             "every proxy": tuple(entry.name for entry in PROXIES.builtin)}
 THEIRS = {"naswot": "nwot", "jacob_cov": "jacov", "macs": "flops"}  # names in the published table
 LABELS = (20, 50, 100)
 REPEATS = 20
@@ -41,6 +44,11 @@ REPEATS = 20
 def shown(found: Interval) -> dict[str, float]:
     """Returns an interval as JSON values."""
     return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def codes(ops: Sequence[str]) -> IntArray:
+    """Returns the codes of architectures (N, 6)."""
+    return np.stack([codes_of_ops(one) for one in ops])
 
 
 def filled(scores: FloatArray) -> FloatArray:
@@ -58,7 +66,7 @@ class Truth:
 
     def of(self, ops: Sequence[str]) -> FloatArray:
         """Returns the accuracies (N,) in %."""
-        return self._values[self._table.rows(codes_of_ops(ops))]
+        return self._values[self._table.rows(codes(ops))]
 
 
 def proxy_row(name: str, ops: Sequence[str], truth: FloatArray) -> dict[str, Any]:
@@ -104,14 +112,16 @@ def against_published(name: str, table: Mapping[str, Mapping[str, float]]) -> di
                 [table[one]["test_acc_200"] for one in every])[0]}
 
 
-def ensembles(scores: Mapping[str, FloatArray], truth: FloatArray) -> dict[str, Any]:
-    """Returns every label-free aggregate of every subset."""
+def ensembles(truth: Truth) -> dict[str, Any]:
+    """Returns every label-free aggregate of every subset, on all that its proxies have scored."""
     rows: dict[str, Any] = {}
     for title, names in ENSEMBLES.items():
-        matrix = np.stack([scores[name] for name in names], axis=1)
-        rows[title] = {method: {
-            "spearman": shown(spearman(found, truth, rng=derive_rng(SEED, "bootstrap"))),
-            "kendall": kendalltau(found, truth)[0]}
+        ops = sample(WIDE if set(names) <= set(CHEAP) else NARROW)
+        matrix = np.stack([filled(Scores(name).of(ops)) for name in names], axis=1)
+        labels = truth.of(ops)
+        rows[title] = {"architectures": len(ops), "proxies": names} | {method: {
+            "spearman": shown(spearman(found, labels, rng=derive_rng(SEED, "bootstrap"))),
+            "kendall": kendalltau(found, labels)[0]}
             for method, found in ((method, aggregate(matrix))
                                   for method, aggregate in METHODS.items())}
     return rows
@@ -160,11 +170,11 @@ def main() -> None:
                   f"{row['spearman_with_published']:.3f}", flush=True)
     labels = truth.of(wide)
     scores = {name: filled(Scores(name).of(wide)) for name in CHEAP}
-    figures["ensembles"] = ensembles(scores, labels)
+    figures["ensembles"] = ensembles(truth)
     for title, rows in figures["ensembles"].items():
-        print(title, {method: round(row["spearman"]["value"], 3) for method, row in rows.items()},
+        print(title, {method: round(rows[method]["spearman"]["value"], 3) for method in METHODS},
               flush=True)
-    space = SPACE.features(codes_of_ops(wide))
+    space = SPACE.features(codes(wide))
     matrix = np.stack([scores[name] for name in CHEAP], axis=1)
     both = np.concatenate([space, RankColumns.of(matrix)(matrix)], axis=1)
     figures["few_labels"] = {}

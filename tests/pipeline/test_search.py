@@ -153,7 +153,7 @@ def test_every_file_and_field_of_the_result_is_documented(finished: SearchResult
 
     def paths(value: Any, prefix: str = "") -> list[str]:
         if isinstance(value, list):
-            return [prefix, *paths(value[0], f"{prefix}[]")]
+            return [prefix, *(paths(value[0], f"{prefix}[]") if value else ())]
         if not isinstance(value, dict) or prefix.rpartition(".")[2] in (
                 "arch", "metrics", "test", "early_exits", "versions"):
             return [prefix]
