@@ -7,6 +7,7 @@ equality with the loop, number by number, in float64.
 """
 
 import copy
+import itertools
 import math
 import multiprocessing
 import time
@@ -30,6 +31,7 @@ from supernets.nasbench201.text import from_ops
 IMAGES, ROUNDS, LOOP_ROUNDS = 32, 15, 5
 EXACT_IMAGES = 6  # in float64
 GATE = 1.5
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
@@ -55,12 +57,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "timm mobilenetv3_small_100": (mobilenet, 64)}
 
 
-def images(count: int, side: int) -> tuple[Tensor, Tensor]:
+def images(count: int, side: int, layout: str) -> tuple[Tensor, Tensor]:
     """Returns CIFAR-10 images, enlarged if need be."""
     x, y = cifar_batch(count, 0)
     if side != x.shape[-1]:
         x = F.interpolate(x, size=(side, side), mode="bilinear")
-    return x.contiguous(memory_format=torch.channels_last), y
+    return x.contiguous(memory_format=LAYOUTS[layout]), y
 
 
 def plain(model: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -97,7 +99,7 @@ def seconds(work: Callable[..., Any], *arguments: Any) -> float:
 def differing(make: Callable[[], nn.Module], side: int) -> int:
     """Returns how many scores differ from the loop's in float64."""
     model = make().double().train()
-    x, y = images(EXACT_IMAGES, side)
+    x, y = images(EXACT_IMAGES, side, "contiguous")
     expected = loop(copy.deepcopy(model), x.double(), y)
     found = GradSign().scores(model, (x.double(), y), loss=F.cross_entropy,
                               rng=np.random.default_rng(0))
@@ -105,13 +107,13 @@ def differing(make: Callable[[], nn.Module], side: int) -> int:
     return sum(int((found[name] != expected[name]).sum()) for name in found)
 
 
-def _peak(pipe: Connection, name: str, kind: str) -> None:
+def _peak(pipe: Connection, name: str, layout: str, kind: str) -> None:
     torch.set_num_threads(1)
     make, side = NETWORKS[name]
-    model = make().to(memory_format=torch.channels_last).train()
+    model = make().to(memory_format=LAYOUTS[layout]).train()
     work: Callable[..., None] = plain if kind == "plain" else score
-    work(model, *images(2, side))  # what is loaded and packed once
-    x, y = images(IMAGES, side)
+    work(model, *images(2, side, layout))  # what is loaded and packed once
+    x, y = images(IMAGES, side, layout)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _status("VmRSS")
     work(model, x, y)
@@ -123,29 +125,29 @@ def _status(field: str) -> int:
     return int(text.split(f"{field}:")[1].split()[0]) * 1024
 
 
-def peak_bytes(name: str, kind: str) -> int:
+def peak_bytes(name: str, layout: str, kind: str) -> int:
     """Returns how much a pass makes a process's memory grow."""
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    child = context.Process(target=_peak, args=(there, name, kind))
+    child = context.Process(target=_peak, args=(there, name, layout, kind))
     child.start()
     found = int(here.recv())
     child.join()
     return found
 
 
-def measured(name: str) -> dict[str, Any]:
-    """Returns one network's row."""
+def measured(name: str, layout: str) -> dict[str, Any]:
+    """Returns the row of one network in one memory layout."""
     make, side = NETWORKS[name]
-    model = make().to(memory_format=torch.channels_last).train()
-    x, y = images(IMAGES, side)
+    model = make().to(memory_format=LAYOUTS[layout]).train()
+    x, y = images(IMAGES, side, layout)
     for work in (plain, score):
         work(model, x, y)
     rounds = np.array([[seconds(plain, model, x, y), seconds(score, model, x, y)]
                        for _ in range(ROUNDS)])
     loops = [seconds(loop, model, x, y) for _ in range(LOOP_ROUNDS)]
     largest = max(part.weight.numel() for part in model.modules() if isinstance(part, LAYERS))
-    memory = {kind: peak_bytes(name, kind) for kind in ("plain", "gradsign")}
+    memory = {kind: peak_bytes(name, layout, kind) for kind in ("plain", "gradsign")}
     ratios = rounds[:, 1] / rounds[:, 0]
     return {
         "side": side, "images": IMAGES, "plain_s": float(np.median(rounds[:, 0])),
@@ -163,11 +165,10 @@ def main() -> None:
     """Measures every network and writes the report."""
     torch.set_num_threads(1)
     rows: dict[str, Any] = {}
-    for name in NETWORKS:
-        rows[name] = measured(name)
-        row = rows[name]
-        print(f"{name}: {row['gradsign_over_plain']:.2f} × plain ({row['plain_s']:.3f} s), loop "
-              f"{row['loop_over_gradsign']:.1f} × ours, peak "
+    for name, layout in itertools.product(NETWORKS, LAYOUTS):
+        row = rows[f"{name}, {layout}"] = measured(name, layout)
+        print(f"{name}, {layout}: {row['gradsign_over_plain']:.2f} × plain "
+              f"({row['plain_s']:.3f} s), loop {row['loop_over_gradsign']:.1f} × ours, peak "
               f"{row['peak_bytes']['gradsign'] / 2**20:.0f} MiB, plain "
               f"{row['peak_bytes']['plain'] / 2**20:.0f} MiB, "
               f"{row['float64_scores_that_differ']} scores differ", flush=True)
