@@ -18,6 +18,9 @@ class Kind(StrEnum):
     EXECUTORS = "executors"
 
 
+_ONLY_IN_JSON = {Kind.PROXIES: ("source", "saliency")}  # too wide for a terminal
+
+
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     json: Json = False,
@@ -30,4 +33,5 @@ def list_(
     if json:
         print_json(rows)
     elif rows:
-        table(list(rows[0]), [list(row.values()) for row in rows])
+        columns = [name for name in rows[0] if name not in _ONLY_IN_JSON.get(kind, ())]
+        table(columns, [[row.get(name) for name in columns] for row in rows])
