@@ -50,8 +50,18 @@ def test_commands_run_in_order(tmp_path: Path) -> None:
         if str(FASHION_MNIST) in command and not FASHION_MNIST.is_dir():
             pytest.skip(f"{FASHION_MNIST} is missing; install Debian's dataset-fashion-mnist")
         command = re.sub(r"--digest [0-9a-f]{12}", f"--digest {_digest(tmp_path)}", command)
-        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, text=True,
-                              capture_output=True, check=False)
+
+        def run(command: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment,
+                                  text=True, capture_output=True, check=False)
+
+        done = run(command)
+        if command == "nas profile check" and "no longer holds" in done.stderr:
+            # A machine may change by a percent within minutes; then its remedy must help.
+            assert done.returncode == 1
+            assert "run `nas profile run` to measure anew" in done.stderr
+            assert run("nas profile run --allow-contended").returncode == 0
+            done = run(command)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         ran.append(command)
     assert any(command.startswith("nas search") for command in ran)
