@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,7 @@ def _fill(store: RankStore, found: Candidates, proxies: Mapping[str, ZeroCostPro
         watch(Event("rank", done, len(found.names)))
         for name, proxy in proxies.items():
             if (network, name) not in store:
-                _timed(store, network, name,
-                       lambda proxy=proxy, name=name, network=network:  # type: ignore[misc]
-                       found.score(name, proxy, network))
+                _timed(store, network, name, partial(found.score, name, proxy, network))
         if validate and (network, TRUTH) not in store:
             assert found.validate is not None
             start = time.thread_time()
