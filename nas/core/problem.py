@@ -1,15 +1,17 @@
 """What a search is about: objectives, constraints, the early exits in front of validation."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from nas.core.errors import EvaluationError
-from nas.core.protocols import Gate, Screen
+from nas.core.protocols import Gate, Predictor, Screen
 from nas.core.space import SearchSpace
-from nas.core.types import FloatArray
+from nas.core.types import FloatArray, IntArray
+
+OfCodes = Callable[[IntArray], FloatArray]  # codes (N, genes) → (N,) or (N, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ class Problem:
         screen: The early exits; a trial must pass it before it is asked for.
         seed: Of all the searcher's randomness.
         gate: Costly early exits behind the screen, which learn; None: none.
+        known: Objectives that need no evaluation, by name: exactly what an evaluation will give,
+            (N,). Searchers that predict use these instead of predicting.
+        features: What describes codes to a predictor, (N, F); the space's own if None.
+        predictor: Seed → a fresh predictor, for searchers that learn one; None: they cannot run.
+        excess: How far each bound is broken, (N, bounds), ≤ 0 where it holds; for searchers that
+            learn from networks that the screen keeps out. None: nothing but the screen is known.
     """
 
     space: SearchSpace
@@ -59,6 +67,10 @@ class Problem:
     screen: Screen
     seed: int
     gate: Gate | None = None
+    known: Mapping[str, OfCodes] = field(default_factory=dict)
+    features: OfCodes | None = None
+    predictor: Callable[[int], Predictor] | None = None
+    excess: OfCodes | None = None
 
 
 def minimized(objectives: Sequence[Objective],

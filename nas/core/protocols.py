@@ -179,4 +179,13 @@ class Searcher(Protocol):
 class Executor(Protocol):
     """Runs trials, in any order; a trial that fails is an `Outcome`, never an exception."""
 
-    def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]: ...
+    def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        """Yields the outcome of each trial as soon as it is there.
+
+        Args:
+            evaluate: The same object in every call, so that workers are sent it once.
+            trials: Any number.
+        """
+
+    def close(self) -> None:
+        """Ends what it started: workers, actors, shared memory. It may be called twice."""

@@ -2,17 +2,38 @@
 
 from collections.abc import Iterator, Sequence
 
+from nas.core.errors import InputError
 from nas.core.protocols import Evaluator
+from nas.core.resources import Resources
 from nas.core.trial import Outcome, Trial
 
 
 class SerialExecutor:
-    """The `Executor` that runs trials in order; an interrupt passes through."""
+    """The `Executor` that runs trials in order; an interrupt passes through.
+
+    Args:
+        resources: One worker, this machine.
+
+    Raises:
+        InputError: More is asked for than one process can use.
+    """
+
+    def __init__(self, resources: Resources | None = None) -> None:
+        resources = resources or Resources()
+        if (resources.workers or 1) > 1:
+            raise InputError(f"the serial executor runs one trial at a time, not "
+                             f"{resources.workers}; use --executor process or ray")
+        if resources.address is not None:
+            raise InputError("the serial executor runs on this machine; use --executor ray for "
+                             f"the cluster at {resources.address}")
 
     def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """Yields the outcome of each trial as soon as it is there."""
         for trial in trials:
             yield run_trial(evaluate, trial)
+
+    def close(self) -> None:
+        """Has nothing to end."""
 
 
 def run_trial(evaluate: Evaluator, trial: Trial) -> Outcome:

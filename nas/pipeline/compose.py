@@ -18,6 +18,7 @@ from nas.core.errors import InputError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Executor, Searcher, Supernet
 from nas.core.registry import made
+from nas.core.resources import Resources
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
 from nas.evaluation.inherited import InheritedEvaluator
@@ -88,7 +89,8 @@ def compose(config: SearchConfig, *, watch: Watcher,
     return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
                  searcher=made("searcher", config.searcher, ("ask", "tell", "counts"),
                                 lambda: searcher_type(problem, budget=config.budget)),
-                 executor=made("executor", config.executor, ("run",), executor_type),
+                 executor=made("executor", config.executor, ("run", "close"),
+                                lambda: executor_type(Resources())),
                  evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
 
 
