@@ -16,6 +16,8 @@ from nas.core.types import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nas.core.problem import Objective
+
 Batch = tuple[Any, Any]  # (inputs, targets), tensors on the task's device
 
 
@@ -122,6 +124,28 @@ class Evaluator(Protocol):
     """The expensive part: an architecture → its metrics."""
 
     def __call__(self, arch: Arch) -> Mapping[str, float]: ...
+
+
+class EpochEvaluator(Evaluator, Protocol):
+    """An evaluator that trains: after each epoch it knows metrics of lower fidelity.
+
+    What it did is in files, so that any process may go on with it.
+    """
+
+    objectives: "Sequence[Objective]"
+
+    @property
+    def total_epochs(self) -> int:
+        """After which a network is fully trained."""
+
+    def epochs(self, arch: Arch) -> Iterator[Mapping[str, float]]:
+        """Yields the metrics after each epoch; those that were made before, without work."""
+
+    def abandon(self, arch: Arch) -> None:
+        """Removes what only further training of a network needs."""
+
+    def histories(self) -> Mapping[str, Sequence[Mapping[str, float]]]:
+        """Returns what was found after each epoch of every network so far, by digest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
@@ -14,6 +13,7 @@ from nas.core.protocols import Batch, Supernet, ZeroCostProxy
 from nas.core.rng import derive_rng, derive_seed
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
+from nas.evaluation.fresh import initialise
 
 Weights = Literal["fresh", "inherited"]
 
@@ -91,7 +91,7 @@ class ProxyScores:
         """
         module = self._supernet.extract(arch)
         if self._weights == "fresh":
-            _initialise(module, derive_seed(self._seed, "proxy initialisation"))
+            initialise(module, derive_seed(self._seed, "proxy initialisation"))
         rng = derive_rng(self._seed, f"proxy {self._name}")
         return self._proxy(module, self._batch, loss=self._supernet.task.loss, rng=rng)
 
@@ -110,14 +110,3 @@ def proxy_batch(batches: Iterable[Batch], size: int) -> Batch:
         if found == size:
             return torch.cat(inputs), torch.cat(targets)
     raise InputError(f"the proxies need {size} training inputs, but train_calib has only {found}")
-
-
-def _initialise(module: nn.Module, seed: int) -> None:
-    # Layers draw from torch's global generator: it is given back as it was.
-    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
-        for part in module.modules():
-            reset = getattr(part, "reset_parameters", None)
-            if callable(reset):
-                reset()

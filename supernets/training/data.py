@@ -3,6 +3,7 @@
 Legend: B batch, H and W sides.
 """
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,24 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """Full batches in one pass."""
         return len(self.data.labels) // self.batch_size
+
+    def checked_steps_per_epoch(self) -> int:
+        """Returns the full batches in one pass, of which there must be one.
+
+        Raises:
+            DataError: There is none.
+        """
+        if self.steps_per_epoch == 0:
+            raise DataError(f"{len(self.data.labels)} images are fewer than one batch of "
+                            f"{self.batch_size}; use a smaller batch")
+        return self.steps_per_epoch
+
+    def identity(self) -> dict[str, int | str]:
+        """Returns what must be equal for a training to be continued."""
+        return {"batch_size": self.batch_size, "images": len(self.data.labels),
+                "data_seed": self.seed, "augmentation": repr(self.augmentation),
+                "pixels": zlib.crc32(np.ascontiguousarray(self.data.images).data),
+                "labels": zlib.crc32(np.ascontiguousarray(self.data.labels).data)}
 
     def batch(self, step: int) -> tuple[ImageArray, ImageArray]:
         """Returns the images (B, H, W) and labels (B,) of one step, counted over all epochs."""

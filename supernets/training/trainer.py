@@ -3,13 +3,11 @@
 import io
 import math
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,32 +19,19 @@ from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification
 from supernets.training.data import TrainingData
 from supernets.training.distill import soft_cross_entropy
+from supernets.training.recipe import Recipe
 from supernets.training.sampling import SamplingRule, Sandwich
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """How to train.
+class TrainConfig(Recipe):
+    """How to train; label smoothing is of the largest subnet's loss.
 
     Attributes:
-        epochs: Passes over the images.
-        learning_rate: Peak, for the mean of the step's losses; cosine to 0 after the warm-up.
-        warmup_epochs: Linear rise of the learning rate.
-        momentum: Nesterov's.
-        weight_decay: On convolution and linear weights alone: not on norms, biases, kernel maps.
-        label_smoothing: Of the largest subnet's loss.
         checkpoint_s: Seconds between checkpoints.
-        seed: Of everything random.
     """
 
-    epochs: int
-    learning_rate: float = 0.2
-    warmup_epochs: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.05
     checkpoint_s: float = 120.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +77,14 @@ class Trainer:
             EvaluationError: A loss or weight that is not finite.
             OSError: The checkpoint cannot be written.
         """
-        steps_per_epoch = self.data.steps_per_epoch
-        if steps_per_epoch == 0:
-            raise DataError(f"{len(self.data.data.labels)} images are fewer than one batch of "
-                            f"{self.data.batch_size}; use a smaller batch")
+        steps_per_epoch = self.data.checked_steps_per_epoch()
         total = self.config.epochs * steps_per_epoch
-        optimizer = self._optimizer()
+        optimizer = self.config.optimizer(self.supernet.named_parameters())
         step = self._restore(optimizer)
         self.supernet.train()
         saved_at = time.monotonic()
         while step < total:
-            self._set_learning_rate(optimizer, step / steps_per_epoch)
+            self.config.set_learning_rate(optimizer, step, steps_per_epoch=steps_per_epoch)
             loss = self._step(step, optimizer)
             step += 1
             now = time.monotonic()
@@ -140,37 +122,11 @@ class Trainer:
         where = f"the last good checkpoint is {self.checkpoint}"
         return "lower the learning rate" + (f"; {where}" if self.checkpoint.exists() else "")
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        decayed: list[nn.Parameter] = []
-        free: list[nn.Parameter] = []
-        for name, parameter in self.supernet.named_parameters():
-            is_free = parameter.ndim < 2 or "kernel_maps" in name
-            (free if is_free else decayed).append(parameter)
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay},
-                  {"params": free, "weight_decay": 0.0}]
-        return torch.optim.SGD(groups, lr=self.config.learning_rate,
-                               momentum=self.config.momentum, nesterov=True)
-
-    def _set_learning_rate(self, optimizer: torch.optim.Optimizer, epoch: float) -> None:
-        warmup = self.config.warmup_epochs
-        if epoch < warmup:
-            scale = (epoch + 1 / self.data.steps_per_epoch) / warmup
-        else:
-            done = (epoch - warmup) / max(1e-9, self.config.epochs - warmup)
-            scale = 0.5 * (1 + math.cos(math.pi * done))
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * scale
-
     def _identity(self) -> Mapping[str, Any]:
         config = asdict(self.config)
         del config["checkpoint_s"]
-        data = self.data.data
-        return {"space": self.supernet.space.id, "batch_size": self.data.batch_size,
-                "images": len(data.labels), **config, "data_seed": self.data.seed,
-                "augmentation": repr(self.data.augmentation),
-                "rule": getattr(self.rule, "__qualname__", repr(self.rule)),
-                "pixels": zlib.crc32(np.ascontiguousarray(data.images).data),
-                "labels": zlib.crc32(np.ascontiguousarray(data.labels).data)}
+        return {"space": self.supernet.space.id, **config, **self.data.identity(),
+                "rule": getattr(self.rule, "__qualname__", repr(self.rule))}
 
     def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         if not all(bool(torch.isfinite(p).all()) for p in self.supernet.parameters()):

@@ -263,7 +263,8 @@ def test_a_tiny_problem_is_learnt(tmp_path: Path) -> None:
 
 def test_weight_decay_is_for_weights_alone(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "c.pt", config=replace(CONFIG, weight_decay=0.1))
-    decayed, free = trainer._optimizer().param_groups
+    decayed, free = trainer.config.optimizer(
+        trainer.supernet.named_parameters()).param_groups
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0.0
     kept = {id(p) for p in free["params"]}
