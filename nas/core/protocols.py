@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -130,9 +131,14 @@ class EpochEvaluator(Evaluator, Protocol):
     """An evaluator that trains: after each epoch it knows metrics of lower fidelity.
 
     What it did is in files, so that any process may go on with it.
+
+    Attributes:
+        objectives: Of the search.
+        folder: Of its files; on a cluster, one that all nodes share.
     """
 
     objectives: "Sequence[Objective]"
+    folder: Path
 
     @property
     def total_epochs(self) -> int:

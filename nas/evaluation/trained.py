@@ -45,7 +45,7 @@ class TrainedEvaluator:
                  objectives: Sequence[Objective] = (Objective("error", "%"),),
                  split: str = "search") -> None:
         self.supernet = supernet
-        self.objectives = tuple(objectives)
+        self.objectives: Sequence[Objective] = tuple(objectives)
         self.folder = folder.absolute()  # workers have working directories of their own
         self._fit = fit
         self._seed = seed

@@ -44,7 +44,12 @@ def run_trial(evaluate: Evaluator, trial: Trial) -> Outcome:
     try:
         metrics = evaluate(trial.arch)
     except Exception as error:  # whatever an evaluator raises, the search goes on
-        message = " ".join(str(error).split())
-        name = type(error).__name__
-        return Outcome(trial, error=f"{name}: {message}" if message else name)
+        return Outcome(trial, error=error_line(error))
     return Outcome(trial, metrics)
+
+
+def error_line(error: BaseException) -> str:
+    """Returns what an outcome says of an exception."""
+    message = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name

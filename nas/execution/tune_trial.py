@@ -1,0 +1,50 @@
+"""One training as a trial of Ray Tune; imports Ray Tune. It runs in the workers."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from ray import tune
+
+from nas.core.arch import Arch
+from nas.core.problem import minimized
+from nas.core.protocols import EpochEvaluator
+from nas.execution.serial import error_line
+from nas.execution.tune_halving import report
+
+TRIAL, ARCH = "trial", "arch"  # in the configuration
+METRICS, ERROR = "nas_metrics", "nas_error"  # in the results
+
+
+class TrainingTrial(tune.Trainable):
+    """Each step is an epoch; a training that fails ends the trial with its error as the result.
+
+    Tune sees an error only where a worker dies: it starts the trial again, which goes on from the
+    evaluator's files.
+    """
+
+    def setup(self, config: dict[str, Any], evaluate: EpochEvaluator | None = None,
+              threads: int = 1) -> None:
+        """Takes what `ray.tune.with_parameters` passes."""
+        assert evaluate is not None
+        torch.set_num_threads(threads)
+        self._evaluate = evaluate
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begins another trial in the same process."""
+        arch: Arch = new_config[ARCH]
+        self._epochs: Iterator[Mapping[str, float]] = self._evaluate.epochs(arch)
+        self._done = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Returns the result of the next epoch."""
+        try:
+            metrics = next(self._epochs)
+            values = minimized(self._evaluate.objectives, [metrics])[0].tolist()
+        except Exception as error:  # whatever an evaluator raises, the search goes on
+            return {"done": True, ERROR: error_line(error)}
+        self._done += 1
+        return {**report(self._done, values), METRICS: dict(metrics),
+                "done": self._done == self._evaluate.total_epochs}
