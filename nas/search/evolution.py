@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from nas.core.problem import Problem, minimized
 from nas.core.rng import derive_rng
 from nas.core.trial import Outcome, Trial
 from nas.core.types import IntArray
-from nas.search.intake import Intake
+from nas.search.intake import Intake, given
 from nas.search.population import Population
 from nas.search.random_search import RandomStream
 
@@ -108,7 +107,7 @@ class EarlyExitEvolution:
     def _next(self) -> Trial | None:
         while self._extremes:
             codes = self._problem.space.encode([self._extremes.pop(0)])
-            trial = self._intake.first(partial(_given, codes), limit=1)
+            trial = self._intake.first(given(codes), limit=1)
             if trial is not None:
                 return trial
         return self._child() or self._random.next()
@@ -128,7 +127,3 @@ class EarlyExitEvolution:
         mother, father = (self._population.tournament(rng) for _ in range(2))
         child = space.mutate(space.crossover(mother, father, rng), rng, self._mutation)
         return invert(space, child, rng) if rng.random() < self._inversion else child
-
-
-def _given(codes: IntArray, n: int) -> IntArray:
-    return codes[:n]

@@ -1,6 +1,6 @@
-"""A small search problem: conditional genes, one early exit, two objectives that disagree."""
+"""A small search problem: conditional genes, one early exit, objectives that disagree."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from nas.core.protocols import Evaluator, Screening
 from nas.core.space import Condition, Gene, GeneSpace
 from nas.core.types import FloatArray, IntArray
 from nas.search.ledger import Ledger, open_ledger
+from predictors.surrogate.ridge import Ridge
 
 THRESHOLD = 14
+OBJECTIVES = (Objective("error", "%"), Objective("speed", "1/s", "maximize"))
 
 MakeProblem = Callable[..., Problem]
 MakeLedger = Callable[..., Ledger]
@@ -38,16 +40,26 @@ def size_of(space: GeneSpace) -> Callable[[IntArray], FloatArray]:
 
 @pytest.fixture(scope="session")
 def make_problem(space: GeneSpace, size_of: Callable[[IntArray], FloatArray]) -> MakeProblem:
-    """Makes a problem whose early exit is called ``"size"``."""
+    """Makes a problem whose early exit is called ``"size"``.
 
-    def make(*, seed: int = 0, threshold: float = THRESHOLD, space: GeneSpace = space) -> Problem:
+    It gives all that a searcher may make use of: how far a candidate is beyond the bound, the
+    objective that needs no evaluation, a predictor for the others.
+    """
+    toy = space
+
+    def make(*, seed: int = 0, threshold: float = THRESHOLD, space: GeneSpace = toy,
+             objectives: Sequence[Objective] = OBJECTIVES) -> Problem:
         def screen(codes: IntArray) -> Screening:
             passed = size_of(codes) <= threshold if np.isfinite(threshold) else np.ones(
                 len(codes), dtype=np.bool_)
             return Screening(passed, {"size": int((~passed).sum())})
 
-        return Problem(space=space, screen=screen, seed=seed, objectives=(
-            Objective("error", "%"), Objective("speed", "1/s", "maximize")))
+        bounded = space is toy and np.isfinite(threshold)
+        return Problem(
+            space=space, screen=screen, seed=seed, objectives=objectives,
+            known={"speed": lambda codes: 1 / size_of(codes)} if space is toy else {},
+            features=space.features, predictor=lambda seed: Ridge(seed=seed),
+            excess=(lambda codes: size_of(codes)[:, None] - threshold) if bounded else None)
 
     return make
 

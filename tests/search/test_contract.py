@@ -1,6 +1,7 @@
 """What every searcher promises; a new one takes part through its registry line."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +10,45 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.core.arch import Arch
-from nas.core.errors import ConstraintError, LedgerError
-from nas.core.problem import Problem
+from nas.core.errors import ConstraintError, InputError, LedgerError
+from nas.core.problem import Objective, Problem
 from nas.core.protocols import Evaluator, Searcher
+from nas.core.registry import Entry
 from nas.core.space import Gene, GeneSpace
 from nas.core.trial import Outcome, Trial
 from nas.core.types import FloatArray, IntArray
 from nas.execution.serial import SerialExecutor
 from nas.search.driver import drive
 from nas.search.ledger import ledger_equal
+from nas.search.factory import make_searcher as make_searcher_of
 from nas.search.registry import SEARCHERS
 
 BUDGET = 24
+# Half a second for each trial that a Gaussian process proposes: test_optuna.py has some of them.
+QUICK = {"optuna-gp": {"n_startup_trials": BUDGET}}
+OBJECTIVES = (Objective("error", "%"), Objective("speed", "1/s", "maximize"),
+              Objective("size", ""))
 
 MakeSearcher = Callable[[Problem], Searcher]
 MakeProblem = Callable[..., Problem]
 
 
-@pytest.fixture(params=[entry.name for entry in SEARCHERS.builtin])
-def make_searcher(request: pytest.FixtureRequest) -> MakeSearcher:
-    factory = SEARCHERS.get(request.param).resolve()
-    return lambda problem: factory(problem, budget=BUDGET)
+@pytest.fixture(params=SEARCHERS.builtin, ids=lambda entry: entry.name)
+def entry(request: pytest.FixtureRequest) -> Entry:
+    return request.param
+
+
+@pytest.fixture
+def make_searcher(entry: Entry) -> MakeSearcher:
+    return lambda problem: make_searcher_of(entry.name, problem, budget=BUDGET,
+                                            options=QUICK.get(entry.name, {}))
+
+
+@pytest.fixture
+def make_problem(make_problem: MakeProblem, entry: Entry) -> MakeProblem:
+    """Makes problems with as many objectives as the searcher takes."""
+    taken = OBJECTIVES if entry.info["multi_objective"] else OBJECTIVES[:1]
+    return partial(make_problem, objectives=taken)
 
 
 def run(searcher: Searcher, evaluate: Evaluator, *, batch_size: int,
@@ -44,6 +63,22 @@ def run(searcher: Searcher, evaluate: Evaluator, *, batch_size: int,
         searcher.tell(batch)
         outcomes += batch
     return outcomes
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_as_many_objectives_as_it_declares_and_a_clear_error_for_more(
+        entry: Entry, make_searcher: MakeSearcher, make_problem: MakeProblem,
+        evaluate: Evaluator, count: int) -> None:
+    problem = make_problem(objectives=OBJECTIVES[:count])
+    if count == 1 or entry.info["multi_objective"]:
+        outcomes = run(make_searcher(problem), evaluate, batch_size=6)
+        assert len({outcome.trial.arch.digest for outcome in outcomes}) == BUDGET
+        return
+    with pytest.raises(InputError, match=rf"{entry.name}.* one objective, not {count} \(error, "
+                                         r".*\); these take several: evolution, "):
+        make_searcher(problem)
+    with pytest.raises(InputError, match="these take several"):
+        entry.resolve()(problem, budget=BUDGET)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
@@ -117,7 +152,8 @@ def test_exhausted_space_gives_each_architecture_once_and_then_none(
         make_searcher: MakeSearcher, make_problem: MakeProblem) -> None:
     tiny = GeneSpace("tiny/1", (Gene("a", (1, 2, 3)), Gene("b", ("x", "y", "z", "w"))))
     searcher = make_searcher(make_problem(space=tiny, threshold=np.inf))
-    outcomes = run(searcher, lambda arch: {"error": arch.as_dict()["a"], "speed": 1.0},
+    outcomes = run(searcher, lambda arch: {"error": arch.as_dict()["a"], "speed": 1.0,
+                                           "size": len(arch.as_dict()["b"])},
                    batch_size=5, budget=100)
     assert len({outcome.trial.arch.digest for outcome in outcomes}) == len(outcomes) == tiny.size
     assert searcher.ask(3) == []

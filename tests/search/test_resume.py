@@ -70,7 +70,7 @@ def problems(draw: st.DrawFn) -> Problem:
         Objective("error", "%"), Objective("speed", "1/s", "maximize")))
 
 
-@pytest.fixture(params=[entry.name for entry in SEARCHERS.builtin])
+@pytest.fixture(params=[entry.name for entry in SEARCHERS.builtin if entry.info["multi_objective"]])
 def searcher_of(request: pytest.FixtureRequest) -> Factory:
     factory: Factory = SEARCHERS.get(request.param).resolve()
     return factory
