@@ -1,26 +1,42 @@
 """The one ask → run → tell loop; a resumed search is the same loop over a ledger with trials."""
 
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from nas.core.errors import EvaluationError, LedgerError
-from nas.core.problem import Objective, minimized
+from nas.core.errors import LedgerError
 from nas.core.protocols import Evaluator, Executor, Gate, Searcher
 from nas.core.trial import Outcome, Trial
 from nas.search.ledger import Ledger
+from nas.search.work import Alone, Work
+
+_ROUNDING = 1e-9  # of sums of costs such as 0.2
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """An `Executor` whose trials do not cost one full validation each."""
+
+    def cost(self, n: int) -> float:
+        """Returns the most that a batch of n trials will cost, in full validations.
+
+        It must not fall with n, and be a function of the batches before this one.
+        """
 
 
 def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: Ledger, *,
-          budget: int, batch_size: int, gate: Gate | None = None,
-          on_outcome: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+          budget: float, batch_size: int, gate: Gate | None = None,
+          on_outcome: Callable[[Outcome], None] | None = None,
+          stop: Callable[[Sequence[Outcome]], str | None] | None = None) -> list[Outcome]:
     """Runs a search to its end and returns all outcomes, sorted by trial id.
 
     Trials that the ledger has are not run again. A batch is told in the order of trial ids,
     whatever the order in which the executor finished it. The last trial of each batch carries
     the searcher's counts, so that a resumed search proves that it replays the same exits.
+
+    A batch is the largest that `batch_size` allows and whose cost is left of the budget: with a
+    `Priced` executor that is ``executor.cost(n)``, else n. The search ends when there is none. A
+    `nas.search.work.Recalling` executor is given, before each batch, what is there of it already.
 
     Args:
         searcher: Fresh: the ledger's outcomes are told to it again.
@@ -28,10 +44,13 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
         evaluate: Must give every objective of the ledger as a finite number, else the trial
             counts as failed.
         ledger: Gets each outcome as soon as it is there.
-        budget: Number of trials, failed ones included.
-        batch_size: Trials asked for at once; the last batch may be smaller.
+        budget: The sum of the outcomes' costs that is not exceeded; a failed trial costs what its
+            outcome says, which is 1 unless its executor knows better.
+        batch_size: Trials asked for at once, at most.
         gate: The one of the searcher's problem; told after the searcher, and recorded.
         on_outcome: Called with each outcome, those from the ledger included.
+        stop: Asked after each new batch with all outcomes so far, sorted by id. A reason ends the
+            search and is written to the ledger; resumed, the search ends there again.
 
     Raises:
         LedgerError: The ledger disagrees with what the searcher asks, or cannot be written.
@@ -40,25 +59,22 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
     records = ledger.batches()
     if gate is not None:
         gate.recall(record["gate"] for record in records.values() if "gate" in record)
+    work: Work = Alone(executor, evaluate, ledger)
     done: list[Outcome] = []
-    while len(done) < budget:
-        trials = searcher.ask(min(batch_size, budget - len(done)))
+    while not _stopped(ledger, len(done)):
+        n = _affordable(executor, batch_size, budget - math.fsum(o.cost for o in done))
+        trials = searcher.ask(n) if n else ()
         if not trials:
             break
         record: dict[str, Any] = {"first": trials[0].id, "counts": dict(searcher.counts)}
         if gate is not None:
             record["gate"] = gate.record()
-        last = trials[-1].id
-        _check_record(records.get(last, record), record, last, ledger)
-        batch = [_replayed(known.pop(trial.id), trial, ledger)
+        _check_record(records.get(trials[-1].id, record), record, trials[-1].id, ledger)
+        batch = [replayed(known.pop(trial.id), trial, ledger)
                  for trial in trials if trial.id in known]
         for outcome in batch:
             _report(outcome, on_outcome)
-        replayed = {outcome.trial.id for outcome in batch}
-        rest = [trial for trial in trials if trial.id not in replayed]
-        for raw in executor.run(evaluate, rest) if rest else ():
-            outcome = checked(raw, ledger.objectives)
-            ledger.record(outcome, batch=record if outcome.trial.id == last else None)
+        for outcome in work.run(trials, tuple(batch), record):
             batch.append(outcome)
             _report(outcome, on_outcome)
         batch.sort(key=lambda outcome: outcome.trial.id)
@@ -66,40 +82,38 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
         if gate is not None:
             gate.tell(batch)
         done += batch
+        # Where there are trials already, it was asked before and had no reason.
+        if stop is not None and not known and (reason := stop(done)) is not None:
+            work.stop(reason, after=len(done))
     if known:
         raise LedgerError(f"ledger {ledger.where} has trial {min(known)}, which this search does "
                           "not ask for; resume with the options that it was started with")
     return done
 
 
-def checked(outcome: Outcome, objectives: Sequence[Objective]) -> Outcome:
-    """Returns the outcome with plain finite metrics, or failed with the reason why not."""
-    if not outcome.ok:
-        return outcome
-    try:
-        metrics = {name: _plain(name, value) for name, value in outcome.metrics.items()}
-        minimized(objectives, [metrics])
-    except EvaluationError as error:
-        return replace(outcome, metrics={}, error=f"EvaluationError: {error}")
-    return replace(outcome, metrics=metrics)
+def replayed(outcome: Outcome, trial: Trial, ledger: Ledger) -> Outcome:
+    """Returns the outcome that the ledger has of a trial.
 
-
-def _plain(name: str, value: Any) -> float:
-    # What the ledger gives back: int stays int, whatever the library that it came from.
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise EvaluationError(f"the evaluation gave {value!r} as {name!r}, which is not a finite "
-                              "number")
-    return float(value)
-
-
-def _replayed(outcome: Outcome, trial: Trial, ledger: Ledger) -> Outcome:
+    Raises:
+        LedgerError: It is of another architecture.
+    """
     if outcome.trial.arch.digest != trial.arch.digest:
         raise LedgerError(
             f"ledger {ledger.where}: trial {trial.id} is {outcome.trial.arch.digest} there, but "
             f"the search asks for {trial.arch.digest}; options or code have changed since")
     return outcome
+
+
+def _stopped(ledger: Ledger, after: int) -> bool:
+    stopped = ledger.stopped
+    return stopped is not None and after >= stopped.after
+
+
+def _affordable(executor: Executor, batch_size: int, left: float) -> int:
+    if not isinstance(executor, Priced):
+        return max(0, min(batch_size, math.floor(left + _ROUNDING)))
+    return next((n for n in range(batch_size, 0, -1)
+                 if executor.cost(n) <= left + _ROUNDING), 0)
 
 
 def _check_record(stored: Mapping[str, Any], now: Mapping[str, Any], last: int,

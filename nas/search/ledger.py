@@ -1,40 +1,51 @@
 """The ledger of a search: an Optuna study that holds every finished trial.
 
 So `optuna-dashboard` and Optuna's plots work on it as it is. A trial is written once, when it is
-finished; its user attributes are ``nas:trial_id``, ``nas:digest``, ``nas:arch`` (JSON text),
-``nas:stage``, ``nas:metrics``, ``nas:error`` if it failed, and ``nas:batch`` on a batch's last
-trial.
+finished: COMPLETE, FAIL, or PRUNED if it was cut short at lower fidelity. Its user attributes are
+``nas:trial_id``, ``nas:digest``, ``nas:arch`` (JSON text), ``nas:stage``, ``nas:metrics``,
+``nas:error`` if it failed, ``nas:cost`` if that is not 1, and ``nas:batch`` on a batch's last
+trial. The study's own: ``nas:identity``, and ``nas:stopped`` if the search ended before its budget.
+
+Where several processes share a study (`nas.search.sharing`), a trial is first claimed: it is there
+as RUNNING, with ``nas:owner``. A claim that was given up is FAIL without ``nas:error``: no trial of
+the search. In a database each write has a random ``nas:write``, so that one made twice counts once.
 """
 
 import itertools
 import json
-import re
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from nas.core.arch import Arch
 from nas.core.errors import ArchError, LedgerError
 from nas.core.problem import Objective
 from nas.core.space import SearchSpace
 from nas.core.trial import Outcome, Trial
-from nas.search.journal import open_journal, read_journal
+from nas.search.entries import (
+    STOPPED,
+    Stopped,
+    finished_trials,
+    found_attributes,
+    parse_stopped,
+    state_of,
+)
+from nas.search.storage import PATIENCE_S, Access, is_url, open_storage, shown
 
 STUDY_NAME = "nas"
 
 _IDENTITY = "nas:identity"
 _ATTRIBUTES = {"nas:trial_id": int, "nas:digest": str, "nas:arch": str, "nas:metrics": dict,
-               "nas:stage": str, "nas:error": str | None}
+               "nas:stage": str, "nas:error": str | None, "nas:cost": int | float | None}
 _RESTORE = "restore it from a copy"
 
 
@@ -43,18 +54,26 @@ class Ledger:
 
     Attributes:
         study: For Optuna's own tools.
+        storage: That of the study.
         objectives: In the order of the study's values.
-        where: Path or URL, for messages.
+        access: Runs what reads or writes the storage.
     """
 
-    def __init__(self, study: optuna.Study, space: SearchSpace, objectives: Sequence[Objective],
-                 where: str) -> None:
+    def __init__(self, study: optuna.Study, storage: BaseStorage, space: SearchSpace,
+                 objectives: Sequence[Objective], access: Access) -> None:
         self.study = study
+        self.storage = storage
         self.objectives = tuple(objectives)
-        self.where = where
+        self.access = access
         self._space = space
+        self._is_database = is_url(access.where)
         self._distributions = {gene.name: CategoricalDistribution(gene.choices)
                                for gene in space.genes}
+
+    @property
+    def where(self) -> str:
+        """Path or URL, for messages."""
+        return self.access.where
 
     def record(self, outcome: Outcome, *, batch: Mapping[str, Any] | None = None) -> None:
         """Writes one finished trial; on return it is on the disk.
@@ -64,26 +83,51 @@ class Ledger:
             batch: The record of its batch, on the batch's last trial: JSON values.
 
         Raises:
-            LedgerError: The storage cannot be written.
+            LedgerError: The storage cannot be written, or the study has been deleted.
         """
-        attributes: dict[str, Any] = {
-            "nas:trial_id": outcome.trial.id, "nas:digest": outcome.trial.arch.digest,
-            "nas:arch": outcome.trial.arch.to_json(), "nas:stage": outcome.stage,
-            "nas:metrics": dict(outcome.metrics)}
-        if outcome.error is not None:
-            attributes["nas:error"] = outcome.error
-        if batch is not None:
-            attributes["nas:batch"] = dict(batch)
-        live = self._space.active(self._space.encode([outcome.trial.arch]))[0]
-        params = {name: value for (name, value), used in
-                  zip(outcome.trial.arch.choices, live, strict=True) if used}
+        attributes = {**self.asked(outcome.trial, batch), **found_attributes(outcome)}
+        if self._is_database:
+            attributes["nas:write"] = secrets.token_hex(4)
+        params = self.live_params(outcome.trial.arch)
         trial = create_trial(
-            state=TrialState.COMPLETE if outcome.ok else TrialState.FAIL,
-            values=[outcome.metrics[o.name] for o in self.objectives] if outcome.ok else None,
-            params=params, distributions={name: self._distributions[name] for name in params},
-            user_attrs=attributes)
-        with _writing(self.where):
-            self.study.add_trial(trial)
+            state=state_of(outcome), values=self.values(outcome), params=params,
+            distributions=self.distributions(params), user_attrs=attributes)
+        self.access(lambda: self.study.add_trial(trial))
+
+    def stop(self, reason: str, *, after: int) -> None:
+        """Writes why the search ends before its budget.
+
+        Args:
+            reason: One line.
+            after: Number of trials that it had by then; resumed, it ends there again.
+        """
+        self.access(lambda: self.study.set_user_attr(
+            STOPPED, {"reason": reason, "after": after}))
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Why the search ended before its budget, or None if it did not."""
+        return parse_stopped(self.access(lambda: self.study.user_attrs), self.where)
+
+    def asked(self, trial: Trial, batch: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Returns the user attributes that are known of a trial before it is run."""
+        attributes: dict[str, Any] = {
+            "nas:trial_id": trial.id, "nas:digest": trial.arch.digest,
+            "nas:arch": trial.arch.to_json()}
+        return attributes if batch is None else {**attributes, "nas:batch": dict(batch)}
+
+    def live_params(self, arch: Arch) -> dict[str, Any]:
+        """Returns Optuna's parameters of an architecture: the genes that matter in it."""
+        live = self._space.active(self._space.encode([arch]))[0]
+        return {name: value for (name, value), used in zip(arch.choices, live, strict=True) if used}
+
+    def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """Returns the distribution of each parameter."""
+        return {name: self._distributions[name] for name in params}
+
+    def values(self, outcome: Outcome) -> list[float] | None:
+        """Returns the study's values of an outcome, or None if it failed."""
+        return [outcome.metrics[o.name] for o in self.objectives] if outcome.ok else None
 
     def outcomes(self) -> list[Outcome]:
         """Returns every finished trial, sorted by id.
@@ -91,7 +135,7 @@ class Ledger:
         Raises:
             LedgerError: A trial is not of this space, contradicts its digest or is there twice.
         """
-        outcomes = sorted(map(self._outcome, self._trials()), key=lambda o: o.trial.id)
+        outcomes = sorted(map(self.outcome, self._trials()), key=lambda o: o.trial.id)
         for before, after in itertools.pairwise(outcomes):
             if before.trial.id == after.trial.id:
                 raise LedgerError(f"ledger {self.where} has trial {after.trial.id} twice; two "
@@ -108,12 +152,15 @@ class Ledger:
                                   f"{record!r}; {_RESTORE}")
         return records
 
-    def _trials(self) -> Iterator[FrozenTrial]:
-        trials = self.study.get_trials(
-            deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        return (trial for trial in trials if "nas:trial_id" in trial.user_attrs)
+    def _trials(self) -> list[FrozenTrial]:
+        return self.access(lambda: finished_trials(self.study))
 
-    def _outcome(self, trial: FrozenTrial) -> Outcome:
+    def outcome(self, trial: FrozenTrial) -> Outcome:
+        """Returns what a finished trial of the study says, checked.
+
+        Raises:
+            LedgerError: It is not of this space, or contradicts its digest.
+        """
         found = trial.user_attrs
         number = found["nas:trial_id"]
         wrong = [f"{name} is {found.get(name)!r}" for name, kind in _ATTRIBUTES.items()
@@ -121,7 +168,7 @@ class Ledger:
         if not wrong and not all(isinstance(value, int | float)
                                  for value in found["nas:metrics"].values()):
             wrong = [f"metrics {found['nas:metrics']} are not all numbers"]
-        if not wrong and trial.state is TrialState.COMPLETE and trial.values != [
+        if not wrong and found.get("nas:error") is None and trial.values != [
                 found["nas:metrics"].get(objective.name) for objective in self.objectives]:
             wrong = [f"values {trial.values} are not its metrics {found['nas:metrics']}"]
         if wrong:
@@ -134,11 +181,12 @@ class Ledger:
             raise LedgerError(f"ledger {self.where}, trial {number}: digest {found['nas:digest']} "
                               f"is not that of its architecture; {_RESTORE}")
         return Outcome(Trial(number, arch), found["nas:metrics"], found["nas:stage"],
-                       found.get("nas:error"))
+                       found.get("nas:error"), found.get("nas:cost", 1.0))
 
 
 def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence[Objective],
-                identity: Mapping[str, Any], study_name: str = STUDY_NAME) -> Ledger:
+                identity: Mapping[str, Any], study_name: str = STUDY_NAME,
+                patience_s: float = PATIENCE_S) -> Ledger:
     """Returns the ledger of a search, new or to be continued.
 
     Args:
@@ -148,28 +196,28 @@ def open_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
         identity: What must be equal for a ledger to be continued, such as searcher, seed and
             budget: JSON values. Space and objectives are added to it.
         study_name: Of the Optuna study.
+        patience_s: How long an outage of a database is waited out while the search runs.
 
     Raises:
         LedgerError: The storage cannot be used, or the study is another search's: the message
             says what differs.
     """
-    where = shown(storage)
+    access = Access(shown(storage), study_name, patience_s)
     wanted = _identity(space, objectives, identity)
-    with _quiet(), _writing(where):
-        backend = _backend(storage, where, write=True)
-        study = optuna.create_study(
-            storage=backend, study_name=study_name, load_if_exists=True,
-            directions=[objective.direction for objective in objectives])
-        found = study.user_attrs.get(_IDENTITY)
+    directions = [objective.direction for objective in objectives]
+    with quiet():
+        backend = open_storage(storage, write=True)
+        study = access(lambda: optuna.create_study(
+            storage=backend, study_name=study_name, load_if_exists=True, directions=directions))
+        found = access(lambda: study.user_attrs.get(_IDENTITY))
         # A study without identity and trials is new, or was cut off while being made.
-        same = [direction.name.lower() for direction in study.directions] == [
-            objective.direction for objective in objectives]
-        if found is None and same and not study.get_trials(deepcopy=False):
-            study.set_metric_names([objective.name for objective in objectives])
-            study.set_user_attr(_IDENTITY, wanted)
-            found = wanted
-    _check_identity(found, wanted, where)
-    return Ledger(study, space, objectives, where)
+        same = [direction.name.lower() for direction in study.directions] == directions
+        if found is None and same and not access(lambda: study.get_trials(deepcopy=False)):
+            access(lambda: study.set_metric_names([objective.name for objective in objectives]))
+            access(lambda: study.set_user_attr(_IDENTITY, wanted))
+            found = access(lambda: study.user_attrs.get(_IDENTITY))
+    _check_identity(found, wanted, access.where)
+    return Ledger(study, backend, space, objectives, access)
 
 
 def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence[Objective],
@@ -180,8 +228,8 @@ def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
         LedgerError: There is none, or it is of another space or has other objectives.
     """
     where = shown(storage)
-    with _quiet():
-        backend = _backend(storage, where, write=False)
+    with quiet():
+        backend = open_storage(storage, write=False)
         try:
             study = optuna.load_study(storage=backend, study_name=study_name)
         except KeyError:
@@ -189,81 +237,16 @@ def read_ledger(storage: Path | str, *, space: SearchSpace, objectives: Sequence
     found = study.user_attrs.get(_IDENTITY, {})
     wanted = _identity(space, objectives, {})
     _check_identity({key: found.get(key) for key in wanted}, wanted, where)
-    return Ledger(study, space, objectives, where)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedTrial:
-    """A finished trial as a ledger tells it by itself.
-
-    Attributes:
-        outcome: Its architecture is known to match its digest, not to be one of a space.
-        live: The genes that matter in it.
-        completed: When it was written, local time; None if the storage does not say.
-    """
-
-    outcome: Outcome
-    live: frozenset[str]
-    completed: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a ledger holds: trials sorted by id, and the searcher's counts after the last batch."""
-
-    trials: Sequence[RecordedTrial] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-
-def read_record(storage: Path | str, *, study_name: str = STUDY_NAME) -> Record | None:
-    """Returns the finished trials of a ledger whose space need not be at hand, or None.
-
-    None means that there is no such study, which is so until a search has made it.
-
-    Raises:
-        LedgerError: The storage cannot be read, or a trial is not of this program or contradicts
-            its digest.
-    """
-    where = shown(storage)
-    with _quiet():
-        backend = _backend(storage, where, write=False)
-        try:
-            study = optuna.load_study(storage=backend, study_name=study_name)
-        except KeyError:
-            return None
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-    mine = [trial for trial in trials if "nas:trial_id" in trial.user_attrs]
-    try:
-        recorded = sorted((_recorded(trial) for trial in mine), key=lambda r: r.outcome.trial.id)
-        batches = {int(trial.user_attrs["nas:trial_id"]): trial.user_attrs["nas:batch"]["counts"]
-                   for trial in mine if "nas:batch" in trial.user_attrs}
-        counts = batches[max(batches)] if batches else {}
-        return Record(recorded, {str(name): int(count) for name, count in counts.items()})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LedgerError(f"ledger {where} has a trial that is not of this program "
-                          f"({_one_line(error)}); restore it from a copy") from None
-
-
-def _recorded(trial: FrozenTrial) -> RecordedTrial:
-    attributes = trial.user_attrs
-    payload = json.loads(attributes["nas:arch"])
-    arch = Arch(payload["space"], tuple(payload["choices"].items()))
-    if arch.digest != attributes["nas:digest"]:
-        raise ValueError(f"digest {attributes['nas:digest']} is not that of its architecture")
-    metrics = {str(name): float(value) for name, value in attributes["nas:metrics"].items()}
-    outcome = Outcome(Trial(int(attributes["nas:trial_id"]), arch), metrics,
-                      str(attributes["nas:stage"]), attributes.get("nas:error"))
-    return RecordedTrial(outcome, frozenset(trial.params), trial.datetime_complete)
+    return Ledger(study, backend, space, objectives, Access(where, study_name))
 
 
 def ledger_equal(a: Ledger, b: Ledger) -> bool:
-    """Returns whether (id, digest, values, stage, error) agree for all trials, sorted by id."""
+    """Returns whether (id, digest, values, stage, error, cost) agree, sorted by id."""
     return _rows(a) == _rows(b)
 
 
 def _rows(ledger: Ledger) -> list[tuple[Any, ...]]:
-    return [(o.trial.id, o.trial.arch.digest, o.stage, o.error,
-             [o.metrics[objective.name] for objective in ledger.objectives] if o.ok else None)
+    return [(o.trial.id, o.trial.arch.digest, o.stage, o.error, o.cost, ledger.values(o))
             for o in ledger.outcomes()]
 
 
@@ -286,37 +269,9 @@ def _check_identity(found: Mapping[str, Any] | None, wanted: Mapping[str, Any],
         raise LedgerError(f"ledger {where} is of another search: {'; '.join(differences)}")
 
 
-def _backend(storage: Path | str, where: str, *, write: bool) -> BaseStorage:
-    if isinstance(storage, Path) or "://" not in storage:
-        return open_journal(Path(storage)) if write else read_journal(Path(storage))
-    try:
-        return optuna.storages.get_storage(storage)
-    except Exception as error:  # of SQLAlchemy, its drivers and the server behind them
-        raise LedgerError(f"storage {where} cannot be used ({_one_line(error)}); check the URL, "
-                          "its driver and its server") from None
-
-
 @contextmanager
-def _writing(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, StorageInternalError) as error:
-        raise LedgerError(f"ledger {where} cannot be written ({_one_line(error)}); remedy that "
-                          "and resume") from None
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def shown(storage: Path | str) -> str:
-    """Returns the path or URL for messages: without the password that a URL may hold."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", str(storage))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # Optuna announces each new study on stderr, and names of metrics as experimental.
+def quiet() -> Iterator[None]:
+    """Keeps Optuna from announcing each new study, and metric names as experimental."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
