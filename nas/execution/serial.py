@@ -23,9 +23,7 @@ class SerialExecutor:
         if (resources.workers or 1) > 1:
             raise InputError(f"the serial executor runs one trial at a time, not "
                              f"{resources.workers}; use --executor process or ray")
-        if resources.address is not None:
-            raise InputError("the serial executor runs on this machine; use --executor ray for "
-                             f"the cluster at {resources.address}")
+        require_this_machine(resources, "serial")
 
     def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """Yields the outcome of each trial as soon as it is there."""
@@ -34,6 +32,20 @@ class SerialExecutor:
 
     def close(self) -> None:
         """Has nothing to end."""
+
+
+def require_this_machine(resources: Resources, name: str) -> None:
+    """Refuses what only a cluster has.
+
+    Raises:
+        InputError: A cluster's address, or shares of GPUs.
+    """
+    if resources.address is not None:
+        raise InputError(f"the {name} executor runs on this machine; use --executor ray for "
+                         f"the cluster at {resources.address}")
+    if resources.gpus_per_trial > 0:
+        raise InputError(f"the {name} executor shares out no GPUs; use --executor ray for "
+                         f"{resources.gpus_per_trial:g} GPUs per trial")
 
 
 def run_trial(evaluate: Evaluator, trial: Trial) -> Outcome:
@@ -49,7 +61,7 @@ def run_trial(evaluate: Evaluator, trial: Trial) -> Outcome:
 
 
 def error_line(error: BaseException) -> str:
-    """Returns what an outcome says of an exception."""
+    """Returns an exception as one line: its type and its message, if it has one."""
     message = " ".join(str(error).split())
     name = type(error).__name__
     return f"{name}: {message}" if message else name

@@ -31,10 +31,11 @@ class FrontHalving(ASHAScheduler):
 
     def recall(self, name: str, values: Sequence[Sequence[float]]) -> None:
         """Takes what an earlier experiment found of a network after each epoch."""
-        trial = SimpleNamespace(trial_id=name)
-        self.on_trial_add(None, trial)
+        trial: Any = SimpleNamespace(trial_id=name)
+        nobody: Any = None  # no controller: neither method asks it anything
+        self.on_trial_add(nobody, trial)
         for epoch, found in enumerate(values, start=1):
-            self.on_trial_result(None, trial, report(epoch, found))
+            self.on_trial_result(nobody, trial, report(epoch, found))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Returns whether a training goes on."""

@@ -12,7 +12,7 @@ from nas.core.protocols import EpochEvaluator
 from nas.execution.serial import error_line
 from nas.execution.tune_halving import report
 
-TRIAL, ARCH = "trial", "arch"  # in the configuration
+TRIAL, INDEX, ARCH = "trial", "index", "arch"  # in the configuration: the trial has the others
 METRICS, ERROR = "nas_metrics", "nas_error"  # in the results
 
 
@@ -33,7 +33,7 @@ class TrainingTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begins another trial in the same process."""
-        arch: Arch = new_config[ARCH]
+        arch: Arch = new_config[TRIAL][ARCH]
         self._epochs: Iterator[Mapping[str, float]] = self._evaluate.epochs(arch)
         self._done = 0
         return True
