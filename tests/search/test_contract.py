@@ -19,8 +19,8 @@ from nas.core.trial import Outcome, Trial
 from nas.core.types import FloatArray, IntArray
 from nas.execution.serial import SerialExecutor
 from nas.search.driver import drive
-from nas.search.ledger import ledger_equal
 from nas.search.factory import make_searcher as make_searcher_of
+from nas.search.ledger import ledger_equal
 from nas.search.registry import SEARCHERS
 
 BUDGET = 24
