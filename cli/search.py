@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import Json, Supernet, Threads
+
+if TYPE_CHECKING:
+    from nas.pipeline.events import Watcher
 
 
 def search(
@@ -26,9 +29,37 @@ def search(
     surrogate: Annotated[bool, typer.Option(
         "--surrogate", help="Candidates must also pass a predictor learnt during the search.")]
         = False,
-    searcher: Annotated[str, typer.Option(help="See `nas list searchers`.")] = "evolution",
+    searcher: Annotated[str, typer.Option(
+        help="See `nas list searchers`; or optuna:MODULE:CLASS, any sampler of Optuna's.")]
+        = "evolution",
+    searcher_option: Annotated[list[str] | None, typer.Option(
+        metavar="NAME=VALUE", help="Option of the searcher; repeat it for several.")] = None,
     budget: Annotated[int, typer.Option(help="Full validations.")] = 64,
-    executor: Annotated[str, typer.Option(help="How trials run.")] = "serial",
+    ask: Annotated[int, typer.Option(help="Trials that the searcher is asked for at once.")] = 8,
+    cascade: Annotated[bool, typer.Option(
+        "--cascade", help="Validate on a part of the images first; only the best go on.")] = False,
+    patience: Annotated[int | None, typer.Option(
+        help="Stop after so many full validations without a gain in hypervolume.")] = None,
+    time_limit: Annotated[str | None, typer.Option(
+        metavar="TIME", help="Begin no validation after this time: 90s, 10m, 2h.")] = None,
+    stop_at: Annotated[str | None, typer.Option(
+        metavar="BOUNDS", help="Stop once one network meets all: error=8.0,latency_ms=1.2.")]
+        = None,
+    compare: Annotated[str | None, typer.Option(
+        help="Searchers with commas, to run side by side on this problem; exports nothing.")]
+        = None,
+    seeds: Annotated[int | None, typer.Option(
+        help="Runs of each searcher of --compare, with seeds from --seed on.")] = None,
+    executor: Annotated[str, typer.Option(
+        help="What runs trials; see `nas list executors`. It cannot change the result.")]
+        = "serial",
+    workers: Annotated[int | None, typer.Option(help="Trials that run at once.")] = None,
+    gpus_per_trial: Annotated[float, typer.Option(
+        help="GPUs that each trial takes, or a share of one.")] = 0.0,
+    ray_address: Annotated[str | None, typer.Option(
+        help="Ray cluster to run on; this machine if absent.")] = None,
+    attempts: Annotated[int, typer.Option(
+        help="How often a trial is started whose worker dies, before it counts as failed.")] = 3,
     require_measured: Annotated[bool, typer.Option(
         "--require-measured", help="Refuse a device of which there is only an estimate.")] = False,
     threads: Threads = 1,
@@ -39,6 +70,11 @@ def search(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     storage: Annotated[str | None, typer.Option(
         help="Optuna storage URL of the ledger instead of a file in the run folder.")] = None,
+    study: Annotated[str | None, typer.Option(
+        help="Name of the study in --storage; the run folder's name if absent.")] = None,
+    join: Annotated[bool, typer.Option(
+        "--join", help="Share the work of a study with the other processes that join it.")]
+        = False,
     config: Annotated[Path | None, typer.Option(
         help="TOML file of these options; options on the command line win.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make.")] = None,
@@ -48,30 +84,41 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, proxy,
-         surrogate, searcher, budget, require_measured, executor, threads, precision, batch, seed,
-         storage, out)
+         surrogate, searcher, searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
+         compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
+         attempts, threads, precision, batch, seed, storage, study, join, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
-    from nas.core.errors import InputError
-    from nas.pipeline.config import make_config, read_config
     from nas.pipeline.device import keep_freed_memory
-    from nas.pipeline.search import resume_search, run_search
 
     keep_freed_memory()
     given = _given(context)
-    if resume is not None and given:
-        option = next(iter(given)).replace("_", "-")
-        raise InputError(f"--resume takes everything from the run; drop --{option}")
     with progress() as watch:
-        if resume is not None:
-            result = resume_search(resume, watch=watch)
-        else:
-            values = read_config(config) if config else {}
-            result = run_search(make_config({**values, **given}), watch=watch)
+        payload = _resumed(resume, given, watch) if resume else _begun(config, given, watch)
     if json:
-        print_json(result.payload)
+        print_json(payload)
     else:
-        _show(result.payload)
+        _show(payload)
+
+
+def _begun(file: Path | None, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
+    from nas.pipeline.config import make_config, read_config
+    from nas.pipeline.search import run_search
+
+    return run_search(make_config({**(read_config(file) if file else {}), **given}),
+                      watch=watch).payload
+
+
+def _resumed(folder: Path, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
+    from nas.core.errors import InputError
+    from nas.pipeline.config import EXECUTION
+    from nas.pipeline.search import resume_search
+
+    other = [name for name in given if name not in EXECUTION]
+    if other:
+        raise InputError(f"--resume takes everything from the run but where trials run; drop "
+                         f"--{other[0].replace('_', '-')}")
+    return resume_search(folder, watch=watch, execution=given).payload
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -82,8 +129,10 @@ def _given(context: typer.Context) -> dict[str, Any]:
         if name not in ("config", "resume", "json") and source is not None \
                 and source.name != "DEFAULT":
             values[name] = value
-    for name in {"objectives", "proxy"} & values.keys():
+    for name in {"objectives", "proxy", "compare"} & values.keys():
         values[name] = tuple(part.strip() for part in values[name].split(","))
+    if "searcher_option" in values:
+        values["searcher_options"] = values.pop("searcher_option")
     return values
 
 
@@ -102,8 +151,11 @@ def _show(payload: Mapping[str, Any]) -> None:
     table(["network", *columns.values(), "depth×width"], rows,
           title=f"Pareto front of {payload['supernet']} ({payload['space_size']:,} networks) on "
                 f"{device['id']}{mark}")
-    print(f"{counts['evaluated']} validated, {counts['failed']} failed, {counts['sampled']} drawn, "
-          f"{exits} left early; {payload['wall_s']:.0f} s")
+    part = f"{counts['partial']} in part, " if counts["partial"] else ""
+    print(f"{counts['evaluated']} validated, {part}{counts['failed']} failed, "
+          f"{counts['sampled']} drawn, {exits} left early; {payload['wall_s']:.0f} s")
+    if payload["stopped"]:
+        print(f"stopped early: {payload['stopped']}")
     for found in payload["learned_exits"]:
         print(exit_line(found))
     print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
 from nas.core.arch import Arch
 from nas.core.protocols import Batch, CostModel, Supernet
 from nas.evaluation.costs import CostMetrics, finite
+from nas.evaluation.remembering import Remembering
+
+KEPT = 64  # networks begun and not yet validated in full, of a batch that is being halved
 
 
 class InheritedEvaluator:
@@ -33,6 +37,7 @@ class InheritedEvaluator:
         self._costs = CostMetrics(supernet.space, cost_models, metrics)
         self._found: dict[str, Mapping[str, float]] = {}
         self._calibration: list[Batch] | None = None  # small, and read for every network
+        self._begun: dict[str, Remembering] = {}  # by digest, in the order of beginning
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
         """Returns the quality and cost metrics of an architecture.
@@ -46,10 +51,38 @@ class InheritedEvaluator:
             self._found[arch.digest] = finite({**self._quality(arch), **self._costs(arch)}, arch)
         return dict(self._found[arch.digest])
 
+    def begin(self, arch: Arch, batches: Sequence[Batch]) -> Mapping[str, float]:
+        """Returns the metrics of an architecture, its quality on the first batches alone.
+
+        If the architecture is validated in full soon, in this process, the work is not done
+        again: its network and the outputs are kept, for the last `KEPT` architectures begun. A
+        full validation gives the same, bit for bit, whether it was begun or not.
+
+        Args:
+            arch: Of the supernet's space.
+            batches: The first ones of the split.
+
+        Raises:
+            ArchError: An architecture of another space.
+            EvaluationError: A metric is not finite.
+        """
+        arch = self.supernet.space.canonical(arch)
+        network = Remembering(self._network(arch))
+        quality = self.supernet.task.metrics(network, batches)
+        network.rewind()
+        self._begun[arch.digest] = network
+        while len(self._begun) > KEPT:
+            del self._begun[next(iter(self._begun))]
+        return dict(finite({**quality, **self._costs(arch)}, arch))
+
     def _quality(self, arch: Arch) -> Mapping[str, float]:
         task = self.supernet.task
+        begun = self._begun.pop(arch.digest, None)
+        network = self._network(arch) if begun is None else begun
+        return task.metrics(network, task.batches(self.split))
+
+    def _network(self, arch: Arch) -> nn.Module:
         if self._calibration is None:
-            self._calibration = list(task.batches("train_calib"))
+            self._calibration = list(self.supernet.task.batches("train_calib"))
         module = self.supernet.recalibrated(arch, self._calibration)
-        module = module.to(memory_format=torch.channels_last)
-        return task.metrics(module, task.batches(self.split))
+        return module.to(memory_format=torch.channels_last)

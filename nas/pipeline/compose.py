@@ -17,10 +17,12 @@ from nas.core.costs import ClosedFormCosts
 from nas.core.errors import InputError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Executor, Searcher, Supernet
-from nas.core.registry import made
+from nas.core.registry import made, resolve
 from nas.core.resources import Resources
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
+from nas.evaluation.first_images import FirstImages
+from nas.evaluation.halving import Halving
 from nas.evaluation.inherited import InheritedEvaluator
 from nas.evaluation.learned_exits import LearnedExits
 from nas.execution.registry import EXECUTORS
@@ -30,14 +32,23 @@ from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.gate import compose_gate
+from nas.pipeline.knowledge import (
+    bound_excess,
+    code_features,
+    known_objectives,
+    make_predictor,
+)
+from nas.search.factory import make_searcher
 from nas.search.registry import SEARCHERS
 from supernets.folder import CARD, load_folder
 from supernets.registry import SUPERNETS
 
+CASCADE_SHARE = 0.2  # of the images that each network is validated on first
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What one search runs with."""
+    """What one search runs with; `ask` is how many trials its searcher is asked for at once."""
 
     supernet: Supernet
     profile: HardwareProfile
@@ -46,24 +57,26 @@ class Parts:
     searcher: Searcher
     executor: Executor
     evaluate: InheritedEvaluator
+    ask: int
 
 
 def compose(config: SearchConfig, *, watch: Watcher,
-            profile: HardwareProfile | None = None) -> Parts:
+            profile: HardwareProfile | None = None, supernet: Supernet | None = None) -> Parts:
     """Returns the parts of a search; measures the device's profile where none is stored.
 
     Args:
         config: What is asked for.
         watch: Is told of measuring.
         profile: The profile of a run that is resumed; the stored or a new one if absent.
+        supernet: The configuration's, where it has been loaded already.
 
     Raises:
         InputError: A name that is unknown, constraints that nothing meets, or a profile of
             another device, runtime or space.
     """
-    searcher_type = SEARCHERS.get(config.searcher).resolve()
+    check_searcher(config.searcher)
     executor_type = EXECUTORS.get(config.executor).resolve()
-    supernet = load_supernet(config.supernet)
+    supernet = load_supernet(config.supernet) if supernet is None else supernet
     if profile is None:
         profile = device_profile(config, supernet, watch=watch)
     elif config.device != HOST:
@@ -83,15 +96,42 @@ def compose(config: SearchConfig, *, watch: Watcher,
     stages.sort(key=lambda stage: stage.constraint.metric == "latency_ms")
     check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
     gate = compose_gate(config, supernet, models)
-    problem = Problem(space=supernet.space, objectives=config.objective_values(),
-                      screen=Cascade(stages), seed=config.seed, gate=gate)
+    problem = Problem(
+        space=supernet.space, objectives=config.objective_values(), screen=Cascade(stages),
+        seed=config.seed, gate=gate, known=known_objectives(models, config.objectives),
+        features=code_features(supernet.space, models), predictor=make_predictor,
+        excess=bound_excess(stages))
     costs = [name for name in METRICS if any(name in model.metrics for model in models)]
+    evaluate = InheritedEvaluator(supernet, cost_models=models, metrics=costs)
+    searcher = make_searcher(config.searcher, problem, budget=config.budget,
+                             options=config.searcher_options)
+    executor: Executor = made("executor", config.executor, ("run", "close"),
+                              lambda: executor_type(resources(config)))
+    ask = config.ask
+    if config.cascade:
+        executor = Halving(executor, FirstImages(evaluate, share=CASCADE_SHARE),
+                           objectives=problem.objectives, known=problem.known)
+        ask *= executor.eta  # so that as many full validations come of a batch
     return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
-                 searcher=made("searcher", config.searcher, ("ask", "tell", "counts"),
-                                lambda: searcher_type(problem, budget=config.budget)),
-                 executor=made("executor", config.executor, ("run", "close"),
-                                lambda: executor_type(Resources())),
-                 evaluate=InheritedEvaluator(supernet, cost_models=models, metrics=costs))
+                 searcher=searcher, executor=executor, evaluate=evaluate, ask=ask)
+
+
+def check_searcher(name: str) -> None:
+    """Finds out before anything is loaded or measured whether there is such a searcher.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name.startswith("optuna:"):
+        resolve(name.removeprefix("optuna:"))
+    else:
+        SEARCHERS.get(name).resolve()
+
+
+def resources(config: SearchConfig) -> Resources:
+    """Returns what the configuration gives an executor."""
+    return Resources(workers=config.workers, gpus_per_trial=config.gpus_per_trial,
+                     address=config.ray_address, attempts=config.attempts)
 
 
 def load_supernet(name: str) -> Supernet:

@@ -2,14 +2,23 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from hardware_profiles.profile import Precision
 from nas.core.errors import InputError
 from nas.core.problem import Constraint, Objective
+from nas.pipeline.texts import Scalar, bounds, options, seconds
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -20,6 +29,11 @@ METRICS = {"error": "%", "latency_ms": "ms", "params": "1", "macs": "MAC", "acti
 # Option of the command line → metric that it bounds.
 BOUNDS = {"max_latency_ms": "latency_ms", "max_params": "params", "max_macs": "macs",
           "max_memory": "activation_bytes"}
+
+# What may differ when a search goes on: where its trials run cannot change them.
+EXECUTION = ("executor", "workers", "gpus_per_trial", "ray_address", "attempts")
+_SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
+_ONE_MACHINE = ("serial", "process")
 
 
 class SearchConfig(BaseModel):
@@ -36,14 +50,29 @@ class SearchConfig(BaseModel):
         proxy: Zero-cost proxies whose early exits candidates must pass, cheapest first.
         surrogate: Whether candidates must also pass the exit of a learnt predictor.
         searcher: A registered name or ``module:attribute``.
+        searcher_options: Keyword → value, for the searcher.
         budget: Full validations.
+        ask: Trials that the searcher is asked for at once, whatever runs them.
+        cascade: Whether each network is first validated on a part of the images, and only the
+            best of a batch on all of them: see `nas.evaluation.halving`.
+        patience: Full validations without a gain after which the search stops; None: never.
+        time_limit: Seconds after which no new batch begins, of this process; None: none.
+        stop_at: Metric → bound; the search stops at the first network that meets all.
         require_measured: Whether an estimate of the device's latencies will not do.
         executor: A registered name or ``module:attribute``.
+        workers: Trials that run at once; None: what the executor finds fit.
+        gpus_per_trial: Share of a GPU that each trial takes.
+        ray_address: Of the Ray cluster to run on; None: this machine.
+        attempts: How often a trial is started whose worker dies; then it has failed.
         threads: ONNX Runtime threads at which latency is measured.
         precision: In which latency counts; None: fp32 on this machine, elsewhere whatever there is.
         batch: Of each inference whose latency counts; None: 1 on this machine, elsewhere as above.
         seed: Of everything random.
         storage: Optuna storage URL of the ledger; a journal file in the run folder if absent.
+        study: Name of the study in that storage; the run folder's name if absent.
+        join: Whether to share the work of a study with the other processes that join it.
+        compare: Searchers to run side by side instead of one search: ≥ 2, or none.
+        seeds: Of each of them: `seed`, `seed` + 1, …
         out: The run folder, which must not exist; made under ``runs/`` if absent.
     """
 
@@ -59,14 +88,28 @@ class SearchConfig(BaseModel):
     proxy: tuple[str, ...] = ()
     surrogate: bool = False
     searcher: str = "evolution"
+    searcher_options: Annotated[dict[str, Scalar], BeforeValidator(options)] = {}
     budget: int = Field(default=64, ge=1)
+    ask: int = Field(default=8, ge=1)
+    cascade: bool = False
+    patience: int | None = Field(default=None, ge=1)
+    time_limit: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)] = None
+    stop_at: Annotated[dict[str, float], BeforeValidator(bounds)] = {}
     require_measured: bool = False
     executor: str = "serial"
+    workers: int | None = Field(default=None, ge=1)
+    gpus_per_trial: float = Field(default=0.0, ge=0)
+    ray_address: str | None = None
+    attempts: int = Field(default=3, ge=1)
     threads: int = Field(default=1, ge=1)
     precision: Precision | None = None
     batch: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     storage: str | None = None
+    study: str | None = None
+    join: bool = False
+    compare: tuple[str, ...] = ()
+    seeds: int | None = Field(default=None, ge=1)
     out: Path | None = None
 
     @field_validator("supernet", "device", "searcher", "executor", "storage", "out")
@@ -86,6 +129,13 @@ class SearchConfig(BaseModel):
             raise ValueError("objectives must be one or more different names")
         return names
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SearchConfig":
+        wrong = _contradiction(self)
+        if wrong:
+            raise ValueError(wrong)
+        return self
+
     def objective_values(self) -> tuple[Objective, ...]:
         """Returns the objectives with their units."""
         return tuple(Objective(name, METRICS[name]) for name in self.objectives)
@@ -98,8 +148,50 @@ class SearchConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Returns what a ledger must agree on to belong to this search."""
-        return self.model_dump(mode="json", exclude_none=True,
-                               exclude={"out", "storage", "require_measured"})
+        return self.model_dump(mode="json", exclude_none=True, exclude={
+            "out", "storage", "study", "join", "require_measured", "patience", "time_limit",
+            "stop_at", "compare", "seeds", *EXECUTION})
+
+
+def _contradiction(config: SearchConfig) -> str | None:
+    # What no option is wrong about by itself.
+    if config.executor in _ONE_MACHINE:
+        if config.ray_address is not None:
+            return (f"--ray-address {config.ray_address} needs --executor ray, not "
+                    f"{config.executor}")
+        if config.gpus_per_trial:
+            return f"--gpus-per-trial needs --executor ray, not {config.executor}"
+    if config.executor == "serial" and (config.workers or 1) > 1:
+        return (f"--workers {config.workers} needs --executor process or ray: the serial one runs "
+                "one trial at a time")
+    missing = [name for name in config.stop_at if name not in METRICS
+               or (name == "energy_mj" and name not in config.objectives)]
+    if missing:
+        known = [name for name in METRICS if name != "energy_mj"]
+        return (f"--stop-at: unknown metric {missing[0]!r}; known: {', '.join(known)}, and "
+                "energy_mj where it is an objective")
+    if config.study is not None and config.storage is None:
+        return "--study names a study in a shared storage; give --storage, too"
+    if config.join and config.storage is None:
+        return "--join needs the --storage that the processes share"
+    return _wrong_comparison(config)
+
+
+def _wrong_comparison(config: SearchConfig) -> str | None:
+    if config.seeds is not None and not config.compare:
+        return "--seeds is for --compare; a search has one --seed"
+    if not config.compare:
+        return None
+    if len(set(config.compare)) < max(2, len(config.compare)):
+        return "--compare needs two or more different searchers, with commas between them"
+    if config.storage is not None or config.join:
+        return "--compare keeps its ledgers in its run folder; drop --storage and --join"
+    if config.cascade or config.patience or config.time_limit or config.stop_at:
+        return ("--compare gives every searcher the same validations; drop --cascade, --patience, "
+                "--time-limit and --stop-at")
+    if config.searcher_options:
+        return "--searcher-option is for one searcher; drop it from --compare"
+    return None
 
 
 def make_config(values: dict[str, Any]) -> SearchConfig:
@@ -121,8 +213,11 @@ def validated(model: type[Model], values: dict[str, Any]) -> Model:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = f"--{first['loc'][0]}".replace("_", "-") if first["loc"] else "configuration"
         message = str(first["msg"]).removeprefix("Value error, ")
+        if not first["loc"]:  # options that contradict each other: the message names them
+            raise InputError(message) from None
+        name = str(first["loc"][0])
+        option = f"--{_SINGULAR.get(name, name)}".replace("_", "-")
         raise InputError(f"{option}: {message} (got {first['input']!r})") from None
 
 

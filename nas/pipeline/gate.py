@@ -15,13 +15,10 @@ from nas.evaluation.proxy_scores import ProxyScores, proxy_batch
 from nas.evaluation.quantile_exit import ExitConfig, QuantileExit, Scorer
 from nas.evaluation.surrogate_scores import SurrogateScores
 from nas.pipeline.config import SearchConfig
+from nas.pipeline.knowledge import code_features, make_predictor
 from nas.pipeline.proxies import load_proxy
-from predictors.surrogate.auto import AutoSurrogate
-from predictors.surrogate.registry import SURROGATES
 
 PROXY_BATCH = 32  # training inputs that each score is computed on
-# Fitted anew after each batch of validations: the others would take longer than these do.
-QUICK_SURROGATES = ("gaussian_process", "forest")
 
 
 def compose_gate(config: SearchConfig, supernet: Supernet,
@@ -56,10 +53,10 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
                     for name in config.proxy]
     if config.surrogate:
         seed = derive_seed(config.seed, "surrogate")
-        candidates = {name: SURROGATES.get(name).resolve() for name in QUICK_SURROGATES}
+        features = code_features(supernet.space, models)
         scorers.append(SurrogateScores(
-            lambda: AutoSurrogate(seed=seed, candidates=candidates), truth=truth,
-            features=surrogate_features(supernet, models)))
+            lambda: make_predictor(seed), truth=truth,
+            features=lambda archs: features(supernet.space.encode(archs))))
     exits = [QuantileExit(scorer, truth=truth, costs=costs, config=ExitConfig())
              for scorer in scorers]
     return LearnedExits(exits, seed=config.seed)
@@ -76,16 +73,3 @@ def cost_columns(supernet: Supernet, models: Sequence[CostModel],
         return np.stack(found, axis=1) if found else np.empty((len(archs), 0))
 
     return columns
-
-
-def surrogate_features(supernet: Supernet, models: Sequence[CostModel]
-                       ) -> Callable[[Sequence[Arch]], FloatArray]:
-    """Returns what describes architectures to a surrogate: the space's features and log costs."""
-    names = list(dict.fromkeys(name for model in models for name in model.metrics))
-    costs = cost_columns(supernet, models, names)
-
-    def features(archs: Sequence[Arch]) -> FloatArray:
-        codes = supernet.space.encode(archs)
-        return np.concatenate([supernet.space.features(codes), np.log(costs(archs))], axis=1)
-
-    return features

@@ -39,4 +39,4 @@ def write_report(run_dir: Path, *, out: Path | None = None) -> Report:
     except OSError as error:
         raise InputError(f"report {path} cannot be written ({error.strerror}); give --out a file "
                          "in a folder that can") from None
-    return Report(path, len(data), facts.finished, len(facts.trials), facts.config.budget)
+    return Report(path, len(data), facts.finished, facts.spent, facts.config.budget)

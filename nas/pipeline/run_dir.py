@@ -54,11 +54,12 @@ class RunDir:
     def ledger(self, config: SearchConfig) -> tuple[Path | str, str]:
         """Returns the storage of the ledger and the name of its study there.
 
-        In a storage that runs share, a study bears the name that its run folder was made with.
+        In a storage that runs share, a study bears the name that was given, or else the one that
+        its run folder was made with.
         """
         if config.storage is None:
             return self.journal, "nas"
-        return config.storage, (config.out or self.path).name
+        return config.storage, config.study or (config.out or self.path).name
 
     @staticmethod
     def new_path(config: SearchConfig) -> Path:

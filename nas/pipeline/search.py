@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,26 +16,27 @@ from torch import nn
 from hardware_profiles.measure import measure_file
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.profile_file import profile_bytes
-from nas.core.errors import DiskError, EvaluationError, RunInterrupted
-from nas.core.files import os_error_line, replace_file, sha256
+from nas.core.errors import EvaluationError
+from nas.core.files import replace_file, sha256
 from nas.core.problem import Objective
 from nas.core.trial import Outcome
+from nas.evaluation.halving import Halving
 from nas.pipeline.compose import Parts, compose
-from nas.pipeline.config import SearchConfig
+from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.device import one_thread
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
-from nas.pipeline.front import pareto_front
+from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
+from nas.pipeline.going_on import says_how_to_go_on
 from nas.pipeline.latency_note import latency_note, place
 from nas.pipeline.picture import draw_front
 from nas.pipeline.report import write_report
 from nas.pipeline.run_dir import RunDir
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
+from nas.search.stopping import StopRule, any_of, patience, target, time_limit
 
-# Trials asked for at once, whatever runs them: an executor must not change the result.
-BATCH_SIZE = 8
 VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
 
 
@@ -69,8 +70,17 @@ def run_search(config: SearchConfig, *, watch: Watcher = silent) -> SearchResult
         return _search(run, config, parts, watch, started)
 
 
-def resume_search(run_dir: Path, *, watch: Watcher = silent) -> SearchResult:
+def resume_search(run_dir: Path, *, watch: Watcher = silent,
+                  execution: Mapping[str, Any] | None = None) -> SearchResult:
     """Goes on with a stopped search; the result is that of one never stopped.
+
+    A search that stopped early, as it was told to, has no more to do: its results come at once.
+
+    Args:
+        run_dir: Its folder.
+        watch: Is told of every step.
+        execution: Where trials run from now on, if not as before: values of
+            `nas.pipeline.config.EXECUTION`.
 
     Raises:
         InputError: No run folder, one that another process searches in, or one whose files are
@@ -78,6 +88,7 @@ def resume_search(run_dir: Path, *, watch: Watcher = silent) -> SearchResult:
     """
     started = time.monotonic()
     run, config, profile = RunDir.open(run_dir)
+    config = make_config({**config.model_dump(), **(execution or {})})
     with run.held():
         parts = compose(config, watch=watch, profile=profile)
         return _search(run, config, parts, watch, started)
@@ -89,45 +100,55 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
 
     def on_outcome(outcome: Outcome) -> None:
         finished.append(outcome)
-        watch(Event("search", len(finished), config.budget, _note(outcome)))
+        watch(Event("search", whole_cost(finished), config.budget, _note(outcome)))
 
-    command = f"nas search --resume {shlex.quote(str(run.path))}"
     storage, study_name = run.ledger(config)
-    try:
-        with one_thread():
-            ledger = open_ledger(storage, space=parts.problem.space, study_name=study_name,
-                                 objectives=parts.problem.objectives,
-                                 identity={**config.identity(), **_inputs(parts)})
-            outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
-                             budget=config.budget, batch_size=BATCH_SIZE, gate=parts.gate,
-                             on_outcome=on_outcome)
-            return _conclude(run, config, parts, outcomes, watch, started)
-    except KeyboardInterrupt:
-        raise RunInterrupted(f"stopped after {len(finished)} of {config.budget} validations; go on "
-                             f"with: {command}") from None
-    except OSError as error:
-        raise DiskError(f"{os_error_line(error)}; remedy that, then go on with: {command}"
-                        ) from None
+    with (says_how_to_go_on(run.path, lambda: f"{whole_cost(finished)} of {config.budget} "
+                                              "validations"),
+          one_thread(), closing(parts.executor)):
+        ledger = open_ledger(storage, space=parts.problem.space, study_name=study_name,
+                             objectives=parts.problem.objectives,
+                             identity={**config.identity(), **inputs(parts)})
+        outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
+                         budget=config.budget, batch_size=parts.ask, gate=parts.gate,
+                         stop=stop_rule(config, time.monotonic), on_outcome=on_outcome)
+        stopped = ledger.stopped.reason if ledger.stopped else None
+        if stopped:
+            watch(Event("search", whole_cost(finished), config.budget, f"stopped: {stopped}"))
+        return _conclude(run, config, parts, outcomes, stopped, watch, started)
+
+
+def stop_rule(config: SearchConfig, clock: Callable[[], float]) -> StopRule:
+    """Returns when a search is to stop before its budget; a time limit counts from now."""
+    rules: list[StopRule] = []
+    if config.stop_at:
+        rules.append(target(config.stop_at))
+    if config.patience:
+        rules.append(patience(config.patience, config.objective_values()))
+    if config.time_limit:
+        rules.append(time_limit(config.time_limit, clock))
+    return any_of(*rules)
 
 
 def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence[Outcome],
-              watch: Watcher, started: float) -> SearchResult:
+              stopped: str | None, watch: Watcher, started: float) -> SearchResult:
     # The front, the winner's bundle and the files that show them; pareto.json comes last.
     front = validated_front(parts.problem.objectives, outcomes)
     best = front[0]
     bundle = (finished_bundle(run.best, best.trial.arch.digest)
               or export_network(parts.supernet, best, run.best, config, parts.profile, watch=watch))
     payload = _payload(run, config, parts, outcomes, front, best, bundle)
+    payload["stopped"] = stopped
     payload["wall_s"] = round(time.monotonic() - started, 2)
-    draw_front([o for o in outcomes if o.ok], front, best, parts.problem.objectives, run.picture,
+    draw_front([o for o in outcomes if o.final], front, best, parts.problem.objectives, run.picture,
                title=f"{config.supernet} on {place(parts.profile)}")
     replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)
 
 
-def _inputs(parts: Parts) -> dict[str, str]:
-    # Digests of what a run only refers to: a resumed search must work with the same.
+def inputs(parts: Parts) -> dict[str, str]:
+    """Returns digests of what a run only refers to: a resumed one must work with the same."""
     found = {"profile": sha256(profile_bytes(parts.profile))[:12]}
     if isinstance(parts.supernet, nn.Module):
         digest = hashlib.sha256()
@@ -155,7 +176,9 @@ def validated_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]
 def _note(outcome: Outcome) -> str:
     if not outcome.ok:
         return f"failed: {outcome.error}"
-    return f"error {outcome.metrics['error']:.2f} %, {outcome.metrics['latency_ms']:.3f} ms"
+    how = "" if outcome.final else " on a part of the images"
+    return (f"error {outcome.metrics['error']:.2f} %{how}, "
+            f"{outcome.metrics['latency_ms']:.3f} ms")
 
 
 def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence[Outcome],
@@ -172,10 +195,9 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "searcher": config.searcher,
         "seed": config.seed,
         "device": _device(parts.profile),
-        "counts": {"sampled": sampled, "early_exits": counts,
-                   "evaluated": sum(outcome.ok for outcome in outcomes),
-                   "failed": sum(not outcome.ok for outcome in outcomes)},
+        "counts": {"sampled": sampled, "early_exits": counts, **count_outcomes(outcomes)},
         "learned_exits": parts.gate.report() if parts.gate else [],
+        "cascade": (parts.executor.report() if isinstance(parts.executor, Halving) else None),
         "pareto": [_point(outcome) for outcome in front],
         "best": {**_point(best), "test": dict(bundle.test),
                  "measured_latency_ms": measured_ms, "onnx": "best/model.onnx",

@@ -24,7 +24,6 @@ from nas.pipeline.compose import compose, load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.device import keep_freed_memory, one_thread
 from nas.pipeline.events import silent
-from nas.pipeline.search import BATCH_SIZE
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 
@@ -62,7 +61,7 @@ def run(exits: str, seed: int, supernet: Supernet, folder: Path) -> tuple[FloatA
         ledger = open_ledger(Path(place) / "ledger", space=parts.problem.space,
                              objectives=parts.problem.objectives, identity=config.identity())
         outcomes = drive(parts.searcher, parts.executor, evaluate, ledger, budget=BUDGET,
-                         batch_size=BATCH_SIZE, gate=parts.gate)
+                         batch_size=config.ask, gate=parts.gate)
     report = parts.gate.report() if parts.gate else []
     return values(parts, outcomes), [
         {**found, "left": parts.searcher.counts[found["name"]]} for found in report]

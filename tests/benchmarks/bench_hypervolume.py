@@ -30,7 +30,6 @@ from nas.pipeline.compose import Parts, compose, device_profile, load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.device import keep_freed_memory, one_thread
 from nas.pipeline.events import silent
-from nas.pipeline.search import BATCH_SIZE
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 
@@ -85,7 +84,7 @@ def searched(parts: Parts, config: SearchConfig, evaluate: Evaluator) -> FloatAr
         ledger = open_ledger(Path(folder) / "ledger", space=parts.problem.space,
                              objectives=parts.problem.objectives, identity=config.identity())
         return values(parts, drive(parts.searcher, parts.executor, evaluate, ledger,
-                                   budget=config.budget, batch_size=BATCH_SIZE))
+                                   budget=config.budget, batch_size=config.ask))
 
 
 def interval(sample: FloatArray, statistic: Callable[..., FloatArray]) -> list[float]:

@@ -177,7 +177,7 @@ def test_the_python_of_the_report_runs(run: Path) -> None:
     (run / "study.journal.lock").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize(("lines", "count"), [(8, 5), (None, 0)])
+@pytest.mark.parametrize(("lines", "count"), [(9, 5), (None, 0)])
 def test_unfinished_run_says_so(copy: Path, lines: int | None, count: int,
                                 capsys: pytest.CaptureFixture[str]) -> None:
     unfinish(copy, lines=lines)

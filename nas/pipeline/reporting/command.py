@@ -1,9 +1,10 @@
 """How to do it again: the command line of a configuration."""
 
 import shlex
+from typing import Any
 
 from nas.pipeline.config import SearchConfig
-from nas.search.ledger import shown
+from nas.search.storage import shown
 
 
 def command_line(config: SearchConfig) -> str:
@@ -20,7 +21,20 @@ def command_line(config: SearchConfig) -> str:
             continue
         if name == "storage":
             value = shown(value)
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:  # a flag stands for itself
-            words.append(",".join(value) if isinstance(value, tuple) else str(value))
+        words += _option(name, value)
     return shlex.join(words)
+
+
+def _option(name: str, value: Any) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if name == "searcher_options":
+        return [word for item in value.items() for word in ("--searcher-option", _pair(*item))]
+    if isinstance(value, dict):
+        return [option, ",".join(_pair(*item) for item in value.items())]
+    if value is True:  # a flag stands for itself
+        return [option]
+    return [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+
+
+def _pair(name: str, value: Any) -> str:
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"

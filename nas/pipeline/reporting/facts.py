@@ -19,9 +19,10 @@ from nas.core.trial import Outcome
 from nas.export.manifest import MANIFEST, Manifest, read_manifest
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design, load_design
-from nas.pipeline.front import pareto_front
+from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
 from nas.pipeline.run_dir import RunDir
-from nas.search.ledger import Record, RecordedTrial, read_record, shown
+from nas.search.record import Record, RecordedTrial, read_record
+from nas.search.storage import shown
 
 
 class _Read(BaseModel):
@@ -29,11 +30,16 @@ class _Read(BaseModel):
 
 
 class Counts(_Read):
-    """How many candidates were drawn, left at which early exit, were validated, failed."""
+    """How many candidates were drawn, left at which early exit, were validated, failed.
+
+    Those validated on a part of the images have a number of their own, and a cost in full ones.
+    """
 
     sampled: int
     early_exits: dict[str, int]
     evaluated: int
+    partial: int = 0
+    partial_cost: float = 0.0
     failed: int
 
 
@@ -60,6 +66,8 @@ class Results(_Read):
     pareto: tuple[Point, ...] = Field(min_length=1)
     best: Best
     learned_exits: tuple[dict[str, Any], ...] = ()
+    cascade: dict[str, Any] | None = None
+    stopped: str | None = None
     wall_s: float
     versions: dict[str, str]
 
@@ -96,8 +104,13 @@ class RunFacts:
 
     @cached_property
     def validated(self) -> list[Outcome]:
-        """The outcomes with metrics, in the order of trial ids."""
-        return [trial.outcome for trial in self.trials if trial.outcome.ok]
+        """The outcomes of full validations, in the order of trial ids."""
+        return [trial.outcome for trial in self.trials if trial.outcome.final]
+
+    @property
+    def spent(self) -> int:
+        """Whole validations that all trials so far cost together."""
+        return whole_cost([trial.outcome for trial in self.trials])
 
     @cached_property
     def front(self) -> list[Outcome]:
@@ -186,9 +199,9 @@ def _read_ledger(run: RunDir, config: SearchConfig, *, finished: bool) -> Record
 def _counts_so_far(record: Record) -> Counts:
     # Exits are counted a batch at a time: those of the batch in hand are not known yet.
     exits = dict(record.counts)
-    return Counts(sampled=exits.pop("sampled", 0), early_exits=exits,
-                  evaluated=sum(trial.outcome.ok for trial in record.trials),
-                  failed=sum(not trial.outcome.ok for trial in record.trials))
+    return Counts.model_validate({
+        "sampled": exits.pop("sampled", 0), "early_exits": exits,
+        **count_outcomes([trial.outcome for trial in record.trials])})
 
 
 def _read_manifest(run: RunDir) -> Manifest | None:

@@ -21,7 +21,7 @@ def headline(facts: RunFacts) -> str:
     """Returns the sentence that a colleague needs."""
     machine, chosen = facts.profile.device.name, facts.chosen
     if facts.results is None:
-        done = f"Unfinished: {len(facts.trials)} of {facts.config.budget} validations"
+        done = f"Unfinished: {facts.spent} of {facts.config.budget} validations"
         return f"{done} on {machine}" if chosen is None else (
             f"{done}; best so far {shown('error', chosen.metrics['error'])} validation error at "
             f"{shown('latency_ms', chosen.metrics['latency_ms'])} (predicted) on {machine}")
@@ -39,7 +39,7 @@ def _lead(facts: RunFacts) -> list[str]:
         lead = ["This search has been stopped or is still running. Nothing is exported, and the "
                 "front may still change. Go on with ",
                 tag("code", f"nas search --resume {facts.run.path}"), "."]
-        if len(facts.trials) >= facts.config.budget:
+        if facts.spent >= facts.config.budget:
             lead.insert(0, "All validations are there, the export is not. ")
         return lead
     first = facts.config.objectives[0]

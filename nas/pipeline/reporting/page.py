@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from hardware_profiles.profile import Quality
-from nas.pipeline.exit_line import exit_line
+from nas.pipeline.exit_line import cascade_line, exit_line
 from nas.pipeline.reporting.blocks import stages_of
 from nas.pipeline.reporting.command import command_line
 from nas.pipeline.reporting.drawing import network_drawing
@@ -53,7 +53,8 @@ def _front(facts: RunFacts) -> Html:
                  class_="legend")
     note = tag("p", "Validation error with inherited weights on the search split, latency "
                     f"predicted from {facts.profile.kind} blocks. Below and left is better; the "
-                    "shaded part is dominated. A point leads to its row.", class_="note")
+                    f"shaded part is dominated. A point leads to its row.{_in_part(facts)}",
+               class_="note")
     figure = tag("figure", tag("div", front_figure(facts, WIDE), class_="only-wide"),
                  tag("div", front_figure(facts, NARROW), class_="only-narrow"), legend)
     return _section("front", "Pareto front", note,
@@ -69,8 +70,18 @@ def _history(facts: RunFacts) -> Html:
                       in zip(facts.config.objectives, reference.tolist(), strict=True))
     note = (f"How much the front dominates, up to the reference point ({point}): the worst of each "
             "objective in this run. 100 % would be one network with the best of everything.")
-    return _section("history", "Hypervolume over validations", tag("p", note, class_="note"),
+    stopped = facts.results.stopped if facts.results else None
+    why = tag("p", f"Stopped early, after {facts.spent} of {facts.config.budget} validations: "
+                   f"{stopped}.") if stopped else ""
+    return _section("history", "Hypervolume over validations", why, tag("p", note, class_="note"),
                     tag("figure", hypervolume_figure(facts)))
+
+
+def _in_part(facts: RunFacts) -> str:
+    if not facts.counts.partial:
+        return ""
+    return (f" {facts.counts.partial} more were validated on a part of the images alone, at the "
+            f"cost of {facts.counts.partial_cost:.1f} validations, and are not shown.")
 
 
 def _exits(facts: RunFacts) -> Html:
@@ -82,6 +93,8 @@ def _exits(facts: RunFacts) -> Html:
                  "validations of the batch in hand are not among the drawn yet.")
     learned = facts.results.learned_exits if facts.results else ()
     lines = [tag("p", exit_line(found), class_="note") for found in learned]
+    if facts.results and facts.results.cascade:
+        lines.append(tag("p", cascade_line(facts.results.cascade), class_="note"))
     return _section("exits", "Early exits", tag("p", note, class_="note"), exits_table(facts),
                     *lines, class_="full")
 

@@ -41,8 +41,12 @@ def exits_table(facts: RunFacts) -> Html:
     for stage, gone in counts.early_exits.items():
         left -= gone
         rows.append((_passed(facts, stage), left, f"−{gone:,}" if gone else "0"))
-    rows.append(("validated", counts.evaluated,
-                 f"−{counts.failed:,} failed" if counts.failed else "0"))
+    failed = f"−{counts.failed:,} failed" if counts.failed else "0"
+    if counts.partial:
+        rows += [("validated in part", counts.evaluated + counts.partial, failed),
+                 ("validated in full", counts.evaluated, f"−{counts.partial:,}")]
+    else:
+        rows.append(("validated", counts.evaluated, failed))
     rows.append(("on the front", len(facts.front), ""))
     widest = max(1, *(count for _, count, _ in rows))
     body = [tag("tr", tag("th", name, scope="row"), tag("td", f"{count:,}", class_="end"),
