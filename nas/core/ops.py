@@ -6,6 +6,7 @@ import numpy as np
 
 from nas.core.arch import Arch, Value
 from nas.core.space import SearchSpace
+from nas.core.types import FloatArray, IntArray
 
 
 def invert(space: SearchSpace, arch: Arch, rng: np.random.Generator) -> Arch:
@@ -33,3 +34,52 @@ def invert(space: SearchSpace, arch: Arch, rng: np.random.Generator) -> Arch:
     segment = columns[first:last + 1]
     codes[0, segment] = codes[0, segment[::-1]]
     return space.decode(space.canonical_codes(codes))[0]
+
+
+def crossed(a: IntArray, b: IntArray, rng: np.random.Generator, *, rate: float) -> IntArray:
+    """Returns children (N, genes) of parents a and b, (N, genes) each; not canonical.
+
+    With probability `rate` a child takes each gene from either parent with equal probability
+    (uniform crossover), else it is a copy of a.
+    """
+    from_b = (rng.random(a.shape) < 0.5) & (rng.random(len(a)) < rate)[:, None]
+    return np.where(from_b, b, a)
+
+
+def mutated(space: SearchSpace, codes: IntArray, rng: np.random.Generator, *,
+            rate: float | None = None, eta: float = 3.0) -> IntArray:
+    """Returns canonical codes (N, genes) whose live genes moved with probability `rate` each.
+
+    A gene of texts moves to any other choice. One of numbers, whose choices ascend, moves by the
+    polynomial mutation of Deb and Agrawal (1999) with index `eta`, for integers as in NSGA-Net
+    (Lu et al. 2019): near choices are likelier, and it moves by at least one.
+
+    Args:
+        space: Of the codes.
+        codes: Canonical or not, (N, genes).
+        rng: Of all draws.
+        rate: None: 1 / live genes that have a second choice.
+        eta: ≥ 0; the larger, the nearer.
+    """
+    sizes = np.array([len(gene.choices) for gene in space.genes])
+    ordered = np.array([not isinstance(gene.choices[0], str) for gene in space.genes])
+    movable = space.active(codes) & (sizes > 1)
+    alone = 1.0 / np.maximum(movable.sum(axis=1), 1)[:, None]
+    moved = movable & (rng.random(codes.shape) < (alone if rate is None else rate))
+    draws = rng.random(codes.shape)
+    anywhere = (codes + 1 + (draws * (sizes - 1)).astype(np.int64)) % sizes
+    near = _polynomial(codes, sizes, draws, eta)
+    return space.canonical_codes(np.where(moved, np.where(ordered, near, anywhere), codes))
+
+
+def _polynomial(codes: IntArray, sizes: IntArray, draws: FloatArray, eta: float) -> IntArray:
+    # Choice i of k is the interval [i, i + 1) / k, and its middle moves within 0 … 1.
+    x = (codes + 0.5) / sizes
+    down = draws < 0.5
+    room = np.where(down, x, 1 - x)
+    twice = np.where(down, 2 * draws, 2 * (1 - draws))
+    step = 1 - (twice + (1 - twice) * (1 - room) ** (eta + 1)) ** (1 / (eta + 1))
+    moved = np.clip(np.floor((x + np.where(down, -step, step)) * sizes), 0, sizes - 1)
+    # Where that stays: one choice in the same direction, or the other one at the edge.
+    direction = np.where(down & (codes > 0) | (codes == sizes - 1), -1, 1)
+    return np.where(moved == codes, codes + direction, moved).astype(np.int64)

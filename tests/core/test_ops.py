@@ -3,8 +3,9 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from space_strategies import SEEDS, spaces
 
-from nas.core.ops import invert
+from nas.core.ops import crossed, invert, mutated
 from nas.core.space import Condition, Gene, GeneSpace
 
 KERNELS = (3, 5, 7)
@@ -59,3 +60,51 @@ def test_space_without_like_genes_gives_the_architecture_back() -> None:
     space = GeneSpace("unlike/1", (Gene("a", (1, 2)), Gene("b", (1, 2, 3)), Gene("c", (1.0, 2.0))))
     arch = space.sample(np.random.default_rng(0))
     assert invert(space, arch, np.random.default_rng(0)) is arch
+
+
+@given(space=spaces(), seed=SEEDS, rate=st.one_of(st.none(), st.floats(0, 1)))
+def test_mutation_stays_in_the_space_and_is_canonical(space: GeneSpace, seed: int,
+                                                      rate: float | None) -> None:
+    rng = np.random.default_rng(seed)
+    codes = space.sample_codes(20, rng)
+    children = mutated(space, codes, rng, rate=rate)
+    assert (space.encode(space.decode(children)) == children).all()
+    assert (space.canonical_codes(children) == children).all()
+
+
+@given(space=spaces(), seed=SEEDS)
+def test_mutation_moves_all_live_genes_at_rate_one_and_none_at_zero(space: GeneSpace,
+                                                                    seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = space.sample_codes(20, rng)
+    assert (mutated(space, codes, rng, rate=0.0) == codes).all()
+    moved = mutated(space, codes, rng, rate=1.0)
+    # What lives before and after has moved, where it could.
+    both = space.active(codes) & space.active(moved) & (space.cardinalities > 1)
+    assert (moved != codes)[both].all()
+
+
+def test_mutation_moves_one_gene_on_average_numbers_nearby_and_texts_anywhere() -> None:
+    space = GeneSpace("mixed/1", (*(Gene(f"n{i}", tuple(range(21))) for i in range(3)),
+                                  *(Gene(f"t{i}", tuple("abcdefghijklmnopqrstu"))
+                                    for i in range(2))))
+    codes = np.full((20_000, 5), 10, dtype=np.int16)
+    steps = mutated(space, codes, np.random.default_rng(0)).astype(int) - 10
+    assert np.isclose((steps != 0).sum(axis=1).mean(), 1.0, atol=0.03)
+    numbers, texts = steps[:, :3], steps[:, 3:]
+    shares = {step: float((numbers == step).mean()) for step in (1, 3, 6)}
+    assert shares[1] > 1.5 * shares[3] > 2 * shares[6] > 0
+    counts = np.bincount(texts[texts != 0] + 10, minlength=21)
+    assert counts[10] == 0
+    assert counts[counts > 0].min() > 0.75 * counts.max()
+    assert np.isclose((numbers > 0).sum(), (numbers < 0).sum(), rtol=0.05)
+
+
+def test_crossover_takes_each_gene_from_either_parent() -> None:
+    a, b = np.zeros((4000, 6), dtype=np.int16), np.ones((4000, 6), dtype=np.int16)
+    rng = np.random.default_rng(0)
+    assert (crossed(a, b, rng, rate=0.0) == a).all()
+    children = crossed(a, b, rng, rate=0.5)
+    copies = (children == 0).all(axis=1)
+    assert np.isclose(copies.mean(), 0.5 + 0.5 / 64, atol=0.03)
+    assert np.allclose(children[~copies].mean(axis=0), 32 / 63, atol=0.03)
