@@ -11,7 +11,7 @@ class Resources:
 
     Attributes:
         workers: Trials that run at once, ≥ 1; None: as many as the executor finds fit.
-        threads: Of each worker's computations; None: the cores divided among the workers.
+        threads: Of each worker's computations; None: 1, which gives every executor equal results.
         gpus_per_trial: Share of a GPU that a trial takes; 0: none.
         address: Of the cluster to run on, such as ``"ray://head:10001"``; None: this machine.
         attempts: How often a trial is started whose worker dies, ≥ 1; then it has failed.

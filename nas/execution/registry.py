@@ -3,7 +3,10 @@
 from nas.core.registry import Entry, Registry
 
 EXECUTORS = Registry("executor", (
-    Entry("serial", "nas.execution.serial:SerialExecutor", {"source": "one process"}),
-    Entry("tune", "nas.execution.tune_executor:TuneExecutor",
-          {"source": "Ray Tune, for --evaluation trained"}),
+    Entry("serial", "nas.execution.serial:SerialExecutor",
+          {"source": "one process", "parallel": False, "cluster": False}),
+    Entry("process", "nas.execution.process:ProcessExecutor",
+          {"source": "worker processes of this machine", "parallel": True, "cluster": False}),
+    Entry("ray", "nas.execution.ray_executor:RayExecutor",
+          {"source": "Ray actors, Moritz et al. 2018", "parallel": True, "cluster": True}),
 ))
