@@ -97,28 +97,36 @@ def search(
         payload = _resumed(resume, given, watch) if resume else _begun(config, given, watch)
     if json:
         print_json(payload)
+    elif "searchers" in payload:
+        _show_comparison(payload)
     else:
         _show(payload)
 
 
 def _begun(file: Path | None, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
+    from nas.pipeline.compare import run_comparison
     from nas.pipeline.config import make_config, read_config
     from nas.pipeline.search import run_search
 
-    return run_search(make_config({**(read_config(file) if file else {}), **given}),
-                      watch=watch).payload
+    config = make_config({**(read_config(file) if file else {}), **given})
+    run = run_comparison if config.compare else run_search
+    return run(config, watch=watch).payload
 
 
 def _resumed(folder: Path, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
     from nas.core.errors import InputError
+    from nas.pipeline.compare import resume_comparison
     from nas.pipeline.config import EXECUTION
+    from nas.pipeline.run_dir import RunDir
     from nas.pipeline.search import resume_search
 
     other = [name for name in given if name not in EXECUTION]
     if other:
         raise InputError(f"--resume takes everything from the run but where trials run; drop "
                          f"--{other[0].replace('_', '-')}")
-    return resume_search(folder, watch=watch, execution=given).payload
+    _, config, _ = RunDir.open(folder)
+    resume = resume_comparison if config.compare else resume_search
+    return resume(folder, watch=watch, execution=given).payload
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -165,3 +173,26 @@ def _show(payload: Mapping[str, Any]) -> None:
     print(f"best *: test error {best['test']['error']:.2f} %, {latency}; ONNX equals torch to "
           f"{best['onnx_max_abs_diff']:.1e}")
     print(f"bundle: {payload['run_dir']}/best\nreport: {payload['run_dir']}/report.html")
+
+
+def _show_comparison(payload: Mapping[str, Any]) -> None:
+    from cli.render import table
+
+    rows = []
+    for row in payload["searchers"]:
+        cells: list[object] = [row["searcher"]]
+        for at in row["at"]:
+            spread = at["ci95"] or at["quartiles"]
+            cells.append(f"{at['median']:.3f} ({spread[0]:.3f} … {spread[1]:.3f})")
+        rows.append([*cells, row["reaches_lowest"], row["wins"]])
+    seeds, device = len(payload["seeds"]), payload["device"]
+    at = [f"after {at['validations']}" for at in payload["searchers"][0]["at"]]
+    table(["searcher", *at, "catches up at", "wins"], rows,
+          title=f"Hypervolume on {payload['supernet']}, {device['id']}, {seeds} seed(s): median "
+                f"({'95 % interval' if seeds >= 3 else 'quartiles'})")
+    counts = payload["counts"]
+    print(f"{counts['asked']} asked for, {counts['validated']} validated once each, "
+          f"{counts['failed']} failed; {payload['wall_s']:.0f} s")
+    print("catches up: validations after which the median is where the lowest one ends; wins: "
+          "seeds in which none ends higher")
+    print(f"result: {payload['run_dir']}/compare.json, picture: {payload['run_dir']}/compare.png")

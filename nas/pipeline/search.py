@@ -16,7 +16,7 @@ from torch import nn
 from hardware_profiles.measure import measure_file
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.profile_file import profile_bytes
-from nas.core.errors import EvaluationError
+from nas.core.errors import EvaluationError, InputError
 from nas.core.files import replace_file, sha256
 from nas.core.problem import Objective
 from nas.core.trial import Outcome
@@ -88,6 +88,8 @@ def resume_search(run_dir: Path, *, watch: Watcher = silent,
     """
     started = time.monotonic()
     run, config, profile = RunDir.open(run_dir)
+    if config.compare:
+        raise InputError(f"{run_dir} holds a comparison of searchers, not one search")
     config = make_config({**config.model_dump(), **(execution or {})})
     with run.held():
         parts = compose(config, watch=watch, profile=profile)
@@ -194,7 +196,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "space_size": parts.problem.space.size,
         "searcher": config.searcher,
         "seed": config.seed,
-        "device": _device(parts.profile),
+        "device": device_facts(parts.profile),
         "counts": {"sampled": sampled, "early_exits": counts, **count_outcomes(outcomes)},
         "learned_exits": parts.gate.report() if parts.gate else [],
         "cascade": (parts.executor.report() if isinstance(parts.executor, Halving) else None),
@@ -202,7 +204,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "best": {**_point(best), "test": dict(bundle.test),
                  "measured_latency_ms": measured_ms, "onnx": "best/model.onnx",
                  "onnx_max_abs_diff": bundle.max_abs_diff},
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": versions(),
     }
 
 
@@ -211,6 +213,12 @@ def _point(outcome: Outcome) -> dict[str, Any]:
     return {"digest": arch.digest, "arch": arch.as_dict(), "metrics": dict(outcome.metrics)}
 
 
-def _device(profile: HardwareProfile) -> dict[str, Any]:
+def device_facts(profile: HardwareProfile) -> dict[str, Any]:
+    """Returns what a result says of its device: JSON values."""
     return {"id": profile.device.id, "kind": profile.kind, "statistic": profile.statistic,
             "note": latency_note(profile)}
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that a result depends on."""
+    return {name: version(name) for name in VERSIONS}
