@@ -9,4 +9,7 @@ EXECUTORS = Registry("executor", (
           {"source": "worker processes of this machine", "parallel": True, "cluster": False}),
     Entry("ray", "nas.execution.ray_executor:RayExecutor",
           {"source": "Ray actors, Moritz et al. 2018", "parallel": True, "cluster": True}),
+    Entry("tune", "nas.execution.tune_executor:TuneExecutor",
+          {"source": "Ray Tune, Liaw et al. 2018; for --evaluation trained", "parallel": True,
+           "cluster": True}),
 ))

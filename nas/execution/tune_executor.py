@@ -9,7 +9,7 @@ from nas.core.resources import Resources
 from nas.core.trial import Outcome, Trial
 
 if TYPE_CHECKING:
-    from nas.execution.tune_cluster import Cluster
+    from nas.execution.ray_cluster import Connection
 
 REDUCTION = 3.0  # of the trainings that reach a rung, one in so many goes on
 _NEEDED = ("objectives", "folder", "total_epochs", "epochs", "abandon", "histories")
@@ -30,7 +30,8 @@ class TuneExecutor:
 
     Args:
         resources: ``workers`` trainings at once, each with ``threads`` cores and
-            ``gpus_per_trial``; None: one training a core, with one thread each.
+            ``gpus_per_trial``; None: as many as the cluster has room for, with one core each. The
+            cluster is found or made as by `nas.execution.ray_executor.RayExecutor`.
         reduction: Of the trainings that reach a rung, one in so many goes on, > 1.
 
     Raises:
@@ -43,7 +44,7 @@ class TuneExecutor:
                              "than 1")
         self._resources = resources or Resources()
         self._reduction = reduction
-        self._cluster: Cluster | None = None
+        self._connection: Connection | None = None
         self._sent: tuple[Evaluator, Any] | None = None  # and the trainable that holds it
 
     def run(self, evaluate: Evaluator, trials: Sequence[Trial]) -> Iterator[Outcome]:
@@ -58,19 +59,40 @@ class TuneExecutor:
             raise InputError("the executor tune runs trainings; use it with --evaluation trained, "
                              "or another --executor")
         trained = cast(EpochEvaluator, evaluate)
-        from nas.execution.tune_cluster import connect
+        from nas.execution.ray_cluster import connect
         from nas.execution.tune_experiment import experiment, make_trainable
+        from nas.execution.tune_quiet import quiet
 
-        if self._cluster is None:
-            self._cluster = connect(self._resources)
+        threads = self._resources.threads or 1
+        if self._connection is None:
+            self._connection = connect(self._resources, threads)
+            _require_room(self._resources, own=self._connection.own)
         if self._sent is None or self._sent[0] is not evaluate:
             self._sent = evaluate, make_trainable(
-                trained, threads=self._cluster.threads, gpus=self._resources.gpus_per_trial)
-        yield from experiment(self._sent[1], trained, trials, reduction=self._reduction,
-                              workers=self._cluster.workers, attempts=self._resources.attempts)
+                trained, threads=threads, gpus=self._resources.gpus_per_trial)
+        with quiet():
+            yield from experiment(self._sent[1], trained, trials, reduction=self._reduction,
+                                  workers=self._resources.workers,
+                                  attempts=self._resources.attempts)
 
     def close(self) -> None:
-        """Ends the cluster that it started, or leaves the one that it was lent."""
-        if self._cluster is not None:
-            self._cluster.close()
-        self._cluster = self._sent = None
+        """Ends the connection, and the cluster if it was started for it."""
+        if self._connection is not None:
+            from nas.execution.ray_cluster import disconnect
+
+            disconnect(self._connection)
+        self._connection = self._sent = None
+
+
+def _require_room(resources: Resources, *, own: bool) -> None:
+    """Checks that a trial can ever begin: a cluster of somebody else's may still grow.
+
+    Raises:
+        InputError: This machine has fewer GPUs than a trial takes.
+    """
+    import ray
+
+    have = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+    if own and resources.gpus_per_trial > have:
+        raise InputError(f"a trial takes {resources.gpus_per_trial:g} GPUs, but this machine has "
+                         f"{have:g}; ask for fewer, or give the address of a cluster")

@@ -1,18 +1,21 @@
 """One batch of trainings as one experiment of Ray Tune; imports Ray Tune."""
 
 import shutil
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from ray import tune
+import numpy as np
+from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 
 from nas.core.errors import NasError
 from nas.core.problem import minimized
 from nas.core.protocols import EpochEvaluator
 from nas.core.trial import FULL, Outcome, Trial
+from nas.execution.packing import pack
 from nas.execution.serial import error_line
 from nas.execution.tune_halving import EPOCH, FrontHalving
 from nas.execution.tune_trial import ARCH, ERROR, INDEX, METRICS, TRIAL, TrainingTrial
@@ -23,9 +26,16 @@ Reports = SimpleQueue[Outcome | str]  # a text: why the experiment has ended
 
 
 def make_trainable(evaluate: EpochEvaluator, *, threads: int, gpus: float) -> Any:
-    """Returns what Tune runs; the evaluator goes into Ray's object store once."""
+    """Returns what Tune runs; the evaluator goes into Ray's object store once.
+
+    Raises:
+        InputError: The evaluator cannot be sent to workers.
+    """
+    packed = pack(evaluate, what="the evaluator", pickler=cloudpickle.CloudPickler)
     return tune.with_resources(
-        tune.with_parameters(TrainingTrial, evaluate=evaluate, threads=threads),
+        tune.with_parameters(
+            TrainingTrial, payload=packed.payload, threads=threads, path=[*sys.path],
+            buffers=[np.frombuffer(buffer, dtype=np.uint8) for buffer in packed.buffers]),
         {"cpu": threads, "gpu": gpus})
 
 
@@ -94,6 +104,16 @@ def _folder_name(trial: Any) -> str:
     return str(trial.trial_id)
 
 
+def _ending(error: Exception | None, times: int) -> str:
+    text = str(error).strip()
+    if isinstance(error, RayTaskError):
+        return error_line(error.cause)
+    if "creation task" in text:  # Ray's way to say that the evaluator could not be unpacked
+        return f"WorkerError: a worker could not begin: {text.splitlines()[-1].strip()}"
+    return (f"WorkerError: the worker of this trial died {times} times; the system ends what takes "
+            "too much memory")
+
+
 class _Watcher(tune.Callback):
     """Turns what Tune tells of its trials into outcomes."""
 
@@ -119,10 +139,7 @@ class _Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial that Tune has given up: its worker died, or could not begin."""
         del iteration, trials, info
-        cause = trial.get_pickled_error()
-        line = (error_line(cause.cause) if isinstance(cause, RayTaskError) else
-                f"WorkerError: the worker died {trial.num_failures} times; it ran out of memory, "
-                "or somebody ended it")
+        line = _ending(trial.get_pickled_error(), trial.num_failures)
         self._reports.put(Outcome(self._trials[trial.config[TRIAL][INDEX]], error=line))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """One training as a trial of Ray Tune; imports Ray Tune. It runs in the workers."""
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from ray import tune
 
 from nas.core.arch import Arch
 from nas.core.problem import minimized
 from nas.core.protocols import EpochEvaluator
+from nas.execution.packing import unpack
 from nas.execution.serial import error_line
+from nas.execution.threads import use_threads
 from nas.execution.tune_halving import report
 
 TRIAL, INDEX, ARCH = "trial", "index", "arch"  # in the configuration: the trial has the others
@@ -23,12 +25,20 @@ class TrainingTrial(tune.Trainable):
     evaluator's files.
     """
 
-    def setup(self, config: dict[str, Any], evaluate: EpochEvaluator | None = None,
-              threads: int = 1) -> None:
-        """Takes what `ray.tune.with_parameters` passes."""
-        assert evaluate is not None
-        torch.set_num_threads(threads)
-        self._evaluate = evaluate
+    def setup(self, config: dict[str, Any], payload: bytes = b"", buffers: Sequence[Any] = (),
+              threads: int = 1, path: Sequence[str] = ()) -> None:
+        """Takes what `ray.tune.with_parameters` passes.
+
+        Args:
+            config: Of the first trial.
+            payload: The packed evaluator: see `nas.execution.packing`.
+            buffers: Of it; not written to.
+            threads: Of its computations.
+            path: Where modules are looked for at the driver's; here they may be there, too.
+        """
+        sys.path += [entry for entry in path if entry not in sys.path]
+        self._evaluate: EpochEvaluator = unpack(payload, buffers)
+        use_threads(threads)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
