@@ -6,9 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from nas.core.errors import LedgerError
 from nas.core.protocols import Evaluator, Executor, Gate, Searcher
-from nas.core.trial import Outcome, Trial
+from nas.core.trial import Outcome
 from nas.search.ledger import Ledger
-from nas.search.work import Alone, Work
+from nas.search.sharing import Joining, Shared
+from nas.search.work import Alone, Work, replayed
 
 _ROUNDING = 1e-9  # of sums of costs such as 0.2
 
@@ -27,7 +28,8 @@ class Priced(Protocol):
 def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: Ledger, *,
           budget: float, batch_size: int, gate: Gate | None = None,
           on_outcome: Callable[[Outcome], None] | None = None,
-          stop: Callable[[Sequence[Outcome]], str | None] | None = None) -> list[Outcome]:
+          stop: Callable[[Sequence[Outcome]], str | None] | None = None,
+          join: Joining | None = None) -> list[Outcome]:
     """Runs a search to its end and returns all outcomes, sorted by trial id.
 
     Trials that the ledger has are not run again. A batch is told in the order of trial ids,
@@ -51,57 +53,50 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
         on_outcome: Called with each outcome, those from the ledger included.
         stop: Asked after each new batch with all outcomes so far, sorted by id. A reason ends the
             search and is written to the ledger; resumed, the search ends there again.
+        join: The study is shared with other processes that do the same search; None: it is not.
 
     Raises:
-        LedgerError: The ledger disagrees with what the searcher asks, or cannot be written.
+        LedgerError: The ledger disagrees with what the searcher asks, cannot be written, or
+            another process is at work on it that does not share it.
     """
-    known = {outcome.trial.id: outcome for outcome in ledger.outcomes()}
-    records = ledger.batches()
-    if gate is not None:
-        gate.recall(record["gate"] for record in records.values() if "gate" in record)
-    work: Work = Alone(executor, evaluate, ledger)
-    done: list[Outcome] = []
-    while not _stopped(ledger, len(done)):
-        n = _affordable(executor, batch_size, budget - math.fsum(o.cost for o in done))
-        trials = searcher.ask(n) if n else ()
-        if not trials:
-            break
-        record: dict[str, Any] = {"first": trials[0].id, "counts": dict(searcher.counts)}
+    work: Work = (Alone(executor, evaluate, ledger) if join is None
+                  else Shared(executor, evaluate, ledger, join))
+    with work:
+        known = {outcome.trial.id: outcome for outcome in ledger.outcomes()}
+        records = ledger.batches()
         if gate is not None:
-            record["gate"] = gate.record()
-        _check_record(records.get(trials[-1].id, record), record, trials[-1].id, ledger)
-        batch = [replayed(known.pop(trial.id), trial, ledger)
-                 for trial in trials if trial.id in known]
-        for outcome in batch:
-            _report(outcome, on_outcome)
-        for outcome in work.run(trials, tuple(batch), record):
-            batch.append(outcome)
-            _report(outcome, on_outcome)
-        batch.sort(key=lambda outcome: outcome.trial.id)
-        searcher.tell(batch)
-        if gate is not None:
-            gate.tell(batch)
-        done += batch
-        # Where there are trials already, it was asked before and had no reason.
-        if stop is not None and not known and (reason := stop(done)) is not None:
-            work.stop(reason, after=len(done))
+            gate.recall(record["gate"] for record in records.values() if "gate" in record)
+        done: list[Outcome] = []
+        while not _stopped(ledger, len(done)):
+            n = _affordable(executor, batch_size, budget - math.fsum(o.cost for o in done))
+            trials = searcher.ask(n) if n else ()
+            if not trials:
+                break
+            record: dict[str, Any] = {"first": trials[0].id, "counts": dict(searcher.counts)}
+            if gate is not None:
+                record["gate"] = gate.record()
+            _check_record(records.get(trials[-1].id, record), record, trials[-1].id, ledger)
+            batch = [replayed(known.pop(trial.id), trial, ledger)
+                     for trial in trials if trial.id in known]
+            for outcome in batch:
+                _report(outcome, on_outcome)
+            for outcome in work.run(trials, tuple(batch), record):
+                batch.append(outcome)
+                _report(outcome, on_outcome)
+            if not batch:  # another process has ended the search before this batch
+                break
+            batch.sort(key=lambda outcome: outcome.trial.id)
+            searcher.tell(batch)
+            if gate is not None:
+                gate.tell(batch)
+            done += batch
+            # Where there are trials already, it was asked before and had no reason.
+            if stop is not None and not known and (reason := stop(done)) is not None:
+                work.stop(reason, after=len(done))
     if known:
         raise LedgerError(f"ledger {ledger.where} has trial {min(known)}, which this search does "
                           "not ask for; resume with the options that it was started with")
     return done
-
-
-def replayed(outcome: Outcome, trial: Trial, ledger: Ledger) -> Outcome:
-    """Returns the outcome that the ledger has of a trial.
-
-    Raises:
-        LedgerError: It is of another architecture.
-    """
-    if outcome.trial.arch.digest != trial.arch.digest:
-        raise LedgerError(
-            f"ledger {ledger.where}: trial {trial.id} is {outcome.trial.arch.digest} there, but "
-            f"the search asks for {trial.arch.digest}; options or code have changed since")
-    return outcome
 
 
 def _stopped(ledger: Ledger, after: int) -> bool:

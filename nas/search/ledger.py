@@ -101,13 +101,20 @@ class Ledger:
             reason: One line.
             after: Number of trials that it had by then; resumed, it ends there again.
         """
-        self.access(lambda: self.study.set_user_attr(
-            STOPPED, {"reason": reason, "after": after}))
+        self.mark(STOPPED, {"reason": reason, "after": after})
 
     @property
     def stopped(self) -> Stopped | None:
         """Why the search ended before its budget, or None if it did not."""
-        return parse_stopped(self.access(lambda: self.study.user_attrs), self.where)
+        return parse_stopped(self.marks(), self.where)
+
+    def mark(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Sets a user attribute of the study: JSON values, or null."""
+        self.access(lambda: self.study.set_user_attr(name, value))
+
+    def marks(self) -> dict[str, Any]:
+        """Returns the user attributes of the study."""
+        return self.access(lambda: self.study.user_attrs)
 
     def asked(self, trial: Trial, batch: Mapping[str, Any] | None) -> dict[str, Any]:
         """Returns the user attributes that are known of a trial before it is run."""

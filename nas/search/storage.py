@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 
 from nas.core.errors import LedgerError
+from nas.search.database import Database
 from nas.search.journal import open_journal, read_journal
 
 PATIENCE_S = 20.0
@@ -58,7 +59,7 @@ def open_storage(storage: Path | str, *, write: bool) -> BaseStorage:
         for attempt in range(_MAKING_ATTEMPTS):
             try:
                 return optuna.storages.get_storage(
-                    RDBStorage(url, engine_kwargs=_engine_options(url)))
+                    Database(url, engine_kwargs=_engine_options(url)))
             except Exception as error:
                 if attempt == _MAKING_ATTEMPTS - 1 or not _made_meanwhile(error):
                     raise
@@ -129,7 +130,8 @@ def cause_line(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    return re.sub(r"[^\s'\"]*@", "***@", line)  # of a password with an @, half is taken for a host
 
 
 def _with_driver(url: str) -> str:

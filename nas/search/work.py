@@ -4,13 +4,18 @@ import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
 
-from nas.core.errors import EvaluationError
+from nas.core.errors import EvaluationError, LedgerError
 from nas.core.problem import Objective, minimized
 from nas.core.protocols import Evaluator, Executor
 from nas.core.trial import Outcome, Trial
+from nas.search.claims import Claims
 from nas.search.ledger import Ledger
+from nas.search.presence import Presence, Process, refuse_company
+
+INTERVAL_S = 5.0  # between two signs of life in the study
 
 
 @runtime_checkable
@@ -25,7 +30,11 @@ class Recalling(Protocol):
 
 
 class Work(Protocol):
-    """Gets the outcomes of a batch and writes them to the ledger."""
+    """Gets the outcomes of a batch and writes them to the ledger, while it is entered."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None: ...
 
     def run(self, trials: Sequence[Trial], there: Sequence[Outcome],
             record: Mapping[str, Any]) -> Iterator[Outcome]:
@@ -35,10 +44,15 @@ class Work(Protocol):
             trials: The whole batch.
             there: Outcomes of it that the ledger had, sorted by trial id.
             record: To be written with the batch's last trial.
+
+        Yields nothing at all if another process has ended the search before this batch.
         """
 
     def stop(self, reason: str, *, after: int) -> None:
-        """Writes to the ledger that the search ends after so many trials."""
+        """Writes to the ledger that the search ends after so many trials.
+
+        It does not if another process has begun with more of them.
+        """
 
 
 class Alone:
@@ -48,12 +62,28 @@ class Alone:
         executor: Runs what is not there.
         evaluate: What it runs.
         ledger: Is written to.
+
+    Raises:
+        LedgerError: On entering: another process is at work on the study.
     """
 
     def __init__(self, executor: Executor, evaluate: Evaluator, ledger: Ledger) -> None:
         self._executor = executor
         self._evaluate = evaluate
         self._ledger = ledger
+        self._presence = Presence(ledger, Process.this(shares=False), INTERVAL_S)
+
+    def __enter__(self) -> Self:
+        """Makes sure that nobody else is there, and says that this process is."""
+        refuse_company(self._ledger, shares=False, interval_s=INTERVAL_S)
+        Claims(self._ledger).retire_all()  # of dead processes, then
+        self._presence.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Says that this process has ended."""
+        self._presence.__exit__(kind, error, trace)
 
     def run(self, trials: Sequence[Trial], there: Sequence[Outcome],
             record: Mapping[str, Any]) -> Iterator[Outcome]:
@@ -76,6 +106,19 @@ def batch_record(trial: Trial, trials: Sequence[Trial],
                  record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Returns the batch's record for its last trial, else None."""
     return record if trial.id == trials[-1].id else None
+
+
+def replayed(outcome: Outcome, trial: Trial, ledger: Ledger) -> Outcome:
+    """Returns the outcome that the ledger has of a trial.
+
+    Raises:
+        LedgerError: It is of another architecture.
+    """
+    if outcome.trial.arch.digest != trial.arch.digest:
+        raise LedgerError(
+            f"ledger {ledger.where}: trial {trial.id} is {outcome.trial.arch.digest} there, but "
+            f"the search asks for {trial.arch.digest}; options or code have changed since")
+    return outcome
 
 
 def checked(outcome: Outcome, objectives: Sequence[Objective]) -> Outcome:
