@@ -29,6 +29,17 @@ def search(
     surrogate: Annotated[bool, typer.Option(
         "--surrogate", help="Candidates must also pass a predictor learnt during the search.")]
         = False,
+    evaluation: Annotated[str, typer.Option(
+        help="inherited: validate with the supernet's weights; trained: train each network "
+             "first, by default with --searcher optuna-tpe and --executor tune.")] = "inherited",
+    train_epochs: Annotated[int, typer.Option(
+        help="Of each network, with --evaluation trained.")] = 4,
+    train_from: Annotated[str, typer.Option(
+        help="Weights that a training starts with: inherited or scratch.")] = "inherited",
+    train_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    data: Annotated[Path | None, typer.Option(
+        help="Folder of the training images, as for `nas train`; the supernet's own few if "
+             "absent.")] = None,
     searcher: Annotated[str, typer.Option(
         help="See `nas list searchers`; or optuna:MODULE:CLASS, any sampler of Optuna's.")]
         = "evolution",
@@ -84,7 +95,8 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, proxy,
-         surrogate, searcher, searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
+         surrogate, evaluation, train_epochs, train_from, train_lr, data, searcher,
+         searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
          compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
          attempts, threads, precision, batch, seed, storage, study, join, out)
     # All of these are read from the context: see _given.

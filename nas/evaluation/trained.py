@@ -37,6 +37,10 @@ class TrainedEvaluator:
         costs: Architecture → cost metrics, reported beside the task's.
         objectives: Of the search.
         split: Validated on; ``"search"`` while searching.
+
+    Attributes:
+        identity: Digest of what must be equal for trainings to be continued, but for the
+            supernet's weights.
     """
 
     def __init__(self, supernet: Supernet, fit: Fit, *, folder: Path, seed: int = 0,
@@ -53,7 +57,7 @@ class TrainedEvaluator:
         self._costs = costs or _no_costs
         self._split = split
         identity = {**fit.identity(), "seed": seed, "from": from_, "split": split}
-        self._identity = sha256(json.dumps(identity, sort_keys=True).encode())[:12]
+        self.identity = sha256(json.dumps(identity, sort_keys=True).encode())[:12]
 
     @property
     def total_epochs(self) -> int:
@@ -144,7 +148,7 @@ class TrainedEvaluator:
         return dict(finite({**found, **self._costs(arch)}, arch))
 
     def _files(self, digest: str) -> TrainingFiles:
-        return TrainingFiles(self.folder, digest, self._identity)
+        return TrainingFiles(self.folder, digest, self.identity)
 
 
 def _no_costs(arch: Arch) -> Mapping[str, float]:

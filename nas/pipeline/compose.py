@@ -1,8 +1,10 @@
 """From a configuration to the objects that do the work: the one place that joins packages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import nn
 
 from hardware_profiles.energy import METRIC as ENERGY
 from hardware_profiles.energy import EnergyTable
@@ -13,14 +15,16 @@ from hardware_profiles.identity import ProfileKey, generator_hash, require_key, 
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
+from nas.core.arch import Arch
 from nas.core.costs import ClosedFormCosts
 from nas.core.errors import InputError
 from nas.core.problem import Problem
-from nas.core.protocols import CostModel, Executor, Searcher, Supernet
+from nas.core.protocols import CostModel, Evaluator, Executor, Searcher, Supernet
 from nas.core.registry import made, resolve
 from nas.core.resources import Resources
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
+from nas.evaluation.costs import CostMetrics
 from nas.evaluation.first_images import FirstImages
 from nas.evaluation.halving import Halving
 from nas.evaluation.inherited import InheritedEvaluator
@@ -38,6 +42,7 @@ from nas.pipeline.knowledge import (
     known_objectives,
     make_predictor,
 )
+from nas.pipeline.trained import inherited_networks, trained_evaluator
 from nas.search.factory import make_searcher
 from nas.search.registry import SEARCHERS
 from supernets.folder import CARD, load_folder
@@ -56,12 +61,14 @@ class Parts:
     gate: LearnedExits | None
     searcher: Searcher
     executor: Executor
-    evaluate: InheritedEvaluator
+    evaluate: Evaluator
+    network: Callable[[Arch], nn.Module]
     ask: int
 
 
 def compose(config: SearchConfig, *, watch: Watcher,
-            profile: HardwareProfile | None = None, supernet: Supernet | None = None) -> Parts:
+            profile: HardwareProfile | None = None, supernet: Supernet | None = None,
+            run_dir: Path | None = None) -> Parts:
     """Returns the parts of a search; measures the device's profile where none is stored.
 
     Args:
@@ -69,6 +76,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
         watch: Is told of measuring.
         profile: The profile of a run that is resumed; the stored or a new one if absent.
         supernet: The configuration's, where it has been loaded already.
+        run_dir: Where trained networks are kept; the configuration's `out` if absent.
 
     Raises:
         InputError: A name that is unknown, constraints that nothing meets, or a profile of
@@ -102,18 +110,25 @@ def compose(config: SearchConfig, *, watch: Watcher,
         features=code_features(supernet.space, models), predictor=make_predictor,
         excess=bound_excess(stages))
     costs = [name for name in METRICS if any(name in model.metrics for model in models)]
-    evaluate = InheritedEvaluator(supernet, cost_models=models, metrics=costs)
+    inherited = InheritedEvaluator(supernet, cost_models=models, metrics=costs)
+    evaluate: Evaluator = inherited
+    network = inherited_networks(supernet)
+    if config.evaluation == "trained":
+        trained = trained_evaluator(config, supernet, run_dir or config.out or Path(),
+                                    costs=CostMetrics(supernet.space, models, costs))
+        evaluate, network = trained, trained.network
     searcher = make_searcher(config.searcher, problem, budget=config.budget,
                              options=config.searcher_options)
     executor: Executor = made("executor", config.executor, ("run", "close"),
                               lambda: executor_type(resources(config)))
     ask = config.ask
     if config.cascade:
-        executor = Halving(executor, FirstImages(evaluate, share=CASCADE_SHARE),
+        executor = Halving(executor, FirstImages(inherited, share=CASCADE_SHARE),
                            objectives=problem.objectives, known=problem.known)
         ask *= executor.eta  # so that as many full validations come of a batch
     return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
-                 searcher=searcher, executor=executor, evaluate=evaluate, ask=ask)
+                 searcher=searcher, executor=executor, evaluate=evaluate,
+                 network=network, ask=ask)
 
 
 def check_searcher(name: str) -> None:

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import (
@@ -35,6 +35,9 @@ EXECUTION = ("executor", "workers", "gpus_per_trial", "ray_address", "attempts")
 _SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
 _ONE_MACHINE = ("serial", "process")
 
+# What is different by default where networks are trained.
+TRAINED = {"searcher": "optuna-tpe", "executor": "tune"}
+
 
 class SearchConfig(BaseModel):
     """One search.
@@ -49,6 +52,13 @@ class SearchConfig(BaseModel):
         max_memory: Largest live set of activations, in bytes at batch 1.
         proxy: Zero-cost proxies whose early exits candidates must pass, cheapest first.
         surrogate: Whether candidates must also pass the exit of a learnt predictor.
+        evaluation: Whether networks are validated with the supernet's weights, or each is trained
+            first; in the latter case other defaults hold: see `TRAINED`.
+        train_epochs: Passes over the training images, of each network.
+        train_from: Whether a training starts with the supernet's weights or with new ones.
+        train_lr: Peak learning rate; None: as `nas.pipeline.trained` has it.
+        data: Folder whose training images (idx files, as for `nas train`) networks are trained
+            on; None: the supernet's ``train_calib`` images.
         searcher: A registered name or ``module:attribute``.
         searcher_options: Keyword → value, for the searcher.
         budget: Full validations.
@@ -87,6 +97,11 @@ class SearchConfig(BaseModel):
     max_memory: int | None = Field(default=None, gt=0)
     proxy: tuple[str, ...] = ()
     surrogate: bool = False
+    evaluation: Literal["inherited", "trained"] = "inherited"
+    train_epochs: int = Field(default=4, ge=1)
+    train_from: Literal["inherited", "scratch"] = "inherited"
+    train_lr: float | None = Field(default=None, gt=0)
+    data: Path | None = None
     searcher: str = "evolution"
     searcher_options: Annotated[dict[str, Scalar], BeforeValidator(options)] = {}
     budget: int = Field(default=64, ge=1)
@@ -112,7 +127,14 @@ class SearchConfig(BaseModel):
     seeds: int | None = Field(default=None, ge=1)
     out: Path | None = None
 
-    @field_validator("supernet", "device", "searcher", "executor", "storage", "out")
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_trained(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("evaluation") == "trained":
+            return {**TRAINED, **values}
+        return values
+
+    @field_validator("supernet", "device", "searcher", "executor", "storage", "out", "data")
     @classmethod
     def _plain_text(cls, value: str | Path | None) -> str | Path | None:
         if "\0" in str(value):
@@ -150,7 +172,7 @@ class SearchConfig(BaseModel):
         """Returns what a ledger must agree on to belong to this search."""
         return self.model_dump(mode="json", exclude_none=True, exclude={
             "out", "storage", "study", "join", "require_measured", "patience", "time_limit",
-            "stop_at", "compare", "seeds", *EXECUTION})
+            "stop_at", "compare", "seeds", "data", *EXECUTION})
 
 
 def _contradiction(config: SearchConfig) -> str | None:
@@ -174,7 +196,22 @@ def _contradiction(config: SearchConfig) -> str | None:
         return "--study names a study in a shared storage; give --storage, too"
     if config.join and config.storage is None:
         return "--join needs the --storage that the processes share"
-    return _wrong_comparison(config)
+    return _wrong_training(config) or _wrong_comparison(config)
+
+
+def _wrong_training(config: SearchConfig) -> str | None:
+    if config.evaluation == "trained":
+        if config.cascade:
+            return "--cascade is for inherited weights; drop it from --evaluation trained"
+        if config.compare:
+            return "--compare is for inherited weights; drop --evaluation trained"
+        return None
+    if config.executor == "tune":
+        return "--executor tune runs trainings; it needs --evaluation trained"
+    for name in ("train_epochs", "train_from", "train_lr", "data"):
+        if getattr(config, name) != type(config).model_fields[name].default:
+            return f"--{name.replace('_', '-')} is for --evaluation trained"
+    return None
 
 
 def _wrong_comparison(config: SearchConfig) -> str | None:

@@ -21,6 +21,7 @@ from nas.core.files import replace_file, sha256
 from nas.core.problem import Objective
 from nas.core.trial import Outcome
 from nas.evaluation.halving import Halving
+from nas.evaluation.trained import TrainedEvaluator
 from nas.pipeline.compose import Parts, compose
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.device import one_thread
@@ -92,7 +93,7 @@ def resume_search(run_dir: Path, *, watch: Watcher = silent,
         raise InputError(f"{run_dir} holds a comparison of searchers, not one search")
     config = make_config({**config.model_dump(), **(execution or {})})
     with run.held():
-        parts = compose(config, watch=watch, profile=profile)
+        parts = compose(config, watch=watch, profile=profile, run_dir=run.path)
         return _search(run, config, parts, watch, started)
 
 
@@ -138,7 +139,8 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     front = validated_front(parts.problem.objectives, outcomes)
     best = front[0]
     bundle = (finished_bundle(run.best, best.trial.arch.digest)
-              or export_network(parts.supernet, best, run.best, config, parts.profile, watch=watch))
+              or export_network(parts.network, parts.supernet.task, best, run.best, config,
+                                parts.profile, watch=watch))
     payload = _payload(run, config, parts, outcomes, front, best, bundle)
     payload["stopped"] = stopped
     payload["wall_s"] = round(time.monotonic() - started, 2)
@@ -159,6 +161,8 @@ def inputs(parts: Parts) -> dict[str, str]:
             flat = tensor.detach().cpu().reshape(-1).contiguous()
             digest.update(flat.view(torch.uint8).numpy().data)
         found["weights"] = digest.hexdigest()[:12]
+    if isinstance(parts.evaluate, TrainedEvaluator):
+        found["training"] = parts.evaluate.identity
     return found
 
 
