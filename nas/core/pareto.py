@@ -4,7 +4,8 @@ Values are (N, objectives) throughout, N ≥ 0 and finite. One point dominates a
 worse in every objective and better in one; equal points do not dominate each other.
 """
 
-from bisect import bisect_left, bisect_right
+import math
+from bisect import bisect_right
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def sort_fronts(values: FloatArray) -> list[IntArray]:
         EvaluationError: A value is not finite.
     """
     values = _checked(values)
-    ranks = _staircase_ranks(values) if values.shape[1] <= 3 else _peeled_ranks(values)
+    ranks = _sorted_ranks(values) if values.shape[1] <= 3 else _peeled_ranks(values)
     order = np.argsort(ranks, kind="stable")
     cuts = np.flatnonzero(np.diff(ranks[order])) + 1
     return np.split(order, cuts) if len(values) else []
@@ -110,44 +111,72 @@ def _peeled_ranks(values: FloatArray) -> IntArray:
     return ranks
 
 
-def _staircase_ranks(values: FloatArray) -> IntArray:
-    # Points come in lexicographic order, so an earlier, different one dominates a later one
-    # exactly if it is no worse in the last two objectives. Of each front only the staircase of
-    # those two matters: ys ascending, zs descending. A point that a front dominates is dominated
-    # by all fronts before it, so the first front with room for it is found by bisection.
-    padded = np.zeros((len(values), 3))
-    padded[:, :values.shape[1]] = values
-    order = np.lexsort(padded.T[::-1])
-    ranks: list[int] = []
-    stairs: list[tuple[list[float], list[float]]] = []
-    previous, low = None, 0
-    for point in padded[order].tolist():
-        if point != previous:
-            previous, (_, y, z) = point, point
-            low, high = 0, len(stairs)
-            while low < high:
-                middle = (low + high) // 2
-                ys, zs = stairs[middle]
-                step = bisect_right(ys, y)
-                if step and zs[step - 1] <= z:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low == len(stairs):
-                stairs.append(([], []))
-            _add_step(*stairs[low], y, z)
-        ranks.append(low)
+def _sorted_ranks(values: FloatArray) -> IntArray:
+    # In lexicographic order an earlier, different point dominates a later one exactly if it is no
+    # worse in the objectives after the first. A point that a front dominates is dominated by all
+    # fronts before it, so the first front with room for it is found by bisection.
+    order = np.argsort(values[:, 0])
+    ordered = values[order]
+    if (ordered[1:, 0] == ordered[:-1, 0]).any():  # the quick sort has decided nothing there
+        order = np.lexsort(values.T[::-1])
+        ordered = values[order]
+    new = np.ones(len(values), dtype=np.bool_)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    columns = [column.tolist() for column in ordered[new].T[1:]]
+    found = (list(range(int(new.sum()))) if not columns else _pile_ranks(*columns)
+             if len(columns) == 1 else _staircase_ranks(*columns))
     out = np.empty(len(values), dtype=np.int64)
-    out[order] = ranks
+    out[order] = np.array(found, dtype=np.int64)[np.cumsum(new) - 1]
     return out
 
 
-def _add_step(ys: list[float], zs: list[float], y: float, z: float) -> None:
-    first = last = bisect_left(ys, y)
-    while last < len(zs) and zs[last] >= z:
+def _pile_ranks(ys: list[float]) -> list[int]:
+    # Of each front only the least y matters, and it rises from front to front.
+    ranks: list[int] = []
+    least: list[float] = []
+    for y in ys:
+        rank = bisect_right(least, y)
+        least[rank:rank + 1] = [y]
+        ranks.append(rank)
+    return ranks
+
+
+def _staircase_ranks(ys: list[float], zs: list[float]) -> list[int]:
+    # Of each front only the staircase matters: steps (y, z) with y ascending and z descending.
+    # Infinite steps at both ends spare all questions about the ends. Written for speed.
+    ranks: list[int] = []
+    stairs: list[tuple[list[float], list[float]]] = []
+    for y, z in zip(ys, zs, strict=True):
+        low, high, at = 0, len(stairs), -1
+        while low < high:
+            middle = (low + high) >> 1
+            steps, heights = stairs[middle]
+            step = bisect_right(steps, y)
+            if heights[step - 1] <= z:
+                low = middle + 1
+            else:
+                high, at = middle, step
+        ranks.append(low)
+        if at < 0:
+            stairs.append(([-math.inf, y, math.inf], [math.inf, z, -math.inf]))
+            continue
+        steps, heights = stairs[low]
+        if heights[at] >= z or steps[at - 1] == y:
+            _replace_steps(steps, heights, at, y, z)
+        else:
+            steps.insert(at, y)
+            heights.insert(at, z)
+    return ranks
+
+
+def _replace_steps(steps: list[float], heights: list[float], at: int, y: float, z: float) -> None:
+    # The new step takes the place of one as far and of higher ones behind it.
+    first = at - 1 if steps[at - 1] == y else at
+    last = at
+    while heights[last] >= z:
         last += 1
-    ys[first:last] = [y]
-    zs[first:last] = [z]
+    steps[first:last] = [y]
+    heights[first:last] = [z]
 
 
 def _volume(values: FloatArray, reference: FloatArray) -> float:
