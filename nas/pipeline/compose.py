@@ -29,6 +29,7 @@ from nas.evaluation.first_images import FirstImages
 from nas.evaluation.halving import Halving
 from nas.evaluation.inherited import InheritedEvaluator
 from nas.evaluation.learned_exits import LearnedExits
+from nas.execution.process import usable_cores
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import METRICS, SearchConfig
 from nas.pipeline.design import Design
@@ -45,6 +46,7 @@ from nas.pipeline.knowledge import (
 from nas.pipeline.trained import inherited_networks, trained_evaluator
 from nas.search.factory import make_searcher
 from nas.search.registry import SEARCHERS
+from nas.search.sharing import Joining
 from supernets.folder import CARD, load_folder
 from supernets.registry import SUPERNETS
 
@@ -87,17 +89,9 @@ def compose(config: SearchConfig, *, watch: Watcher,
     supernet = load_supernet(config.supernet) if supernet is None else supernet
     if profile is None:
         profile = device_profile(config, supernet, watch=watch)
-    elif config.device != HOST:
-        require_space(profile, space=supernet.space.id,
-                      generator=generator_hash(supernet.space, supernet.vocabulary))
     else:
-        require_key(profile, _host_key(_host_config(config), supernet),
-                    remedy="resume where the search was started, or start a new one")
-    closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
-    latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
-    models: Sequence[CostModel] = (latency, closed)
-    if ENERGY in config.objectives:
-        models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
+        _require_fit(profile, config, supernet)
+    models = _cost_models(config, supernet, profile)
     stages = [CostStage(constraint, _model_of(constraint.metric, models))
               for constraint in config.constraints()]
     # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
@@ -129,6 +123,32 @@ def compose(config: SearchConfig, *, watch: Watcher,
     return Parts(supernet=supernet, profile=profile, problem=problem, gate=gate,
                  searcher=searcher, executor=executor, evaluate=evaluate,
                  network=network, ask=ask)
+
+
+def _require_fit(profile: HardwareProfile, config: SearchConfig, supernet: Supernet) -> None:
+    if config.device == HOST:
+        require_key(profile, _host_key(_host_config(config), supernet),
+                    remedy="resume where the search was started, or start a new one")
+    else:
+        require_space(profile, space=supernet.space.id,
+                      generator=generator_hash(supernet.space, supernet.vocabulary))
+
+
+def _cost_models(config: SearchConfig, supernet: Supernet,
+                 profile: HardwareProfile) -> Sequence[CostModel]:
+    models: Sequence[CostModel] = (
+        LatencyTable(profile, supernet.vocabulary, supernet.block_ids),
+        ClosedFormCosts(supernet.vocabulary, supernet.block_ids))
+    if ENERGY in config.objectives:
+        models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
+    return models
+
+
+def joining(config: SearchConfig) -> Joining | None:
+    """Returns how the search shares its study with other processes; None: it does not."""
+    if not config.join:
+        return None
+    return Joining(workers=1 if config.executor == "serial" else config.workers or usable_cores())
 
 
 def check_searcher(name: str) -> None:

@@ -196,6 +196,8 @@ def _contradiction(config: SearchConfig) -> str | None:
         return "--study names a study in a shared storage; give --storage, too"
     if config.join and config.storage is None:
         return "--join needs the --storage that the processes share"
+    if config.join and config.study is None and config.out is None:
+        return "--join needs the name of the study that the processes share: give --study"
     return _wrong_training(config) or _wrong_comparison(config)
 
 

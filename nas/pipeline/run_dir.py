@@ -1,5 +1,6 @@
 """The folder of one run: what is in it and how files get there whole."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ class RunDir:
         if config.out is None:
             name = Path(config.supernet).name.replace(":", "-")
             stamp = time.strftime("%Y%m%d-%H%M%S")
+            if config.join:  # several begin in one second
+                stamp += f"-{os.getpid()}"
             path = Path("runs") / f"{name}-{config.device}-{stamp}"
         else:
             path = config.out

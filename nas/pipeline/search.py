@@ -22,7 +22,7 @@ from nas.core.problem import Objective
 from nas.core.trial import Outcome
 from nas.evaluation.halving import Halving
 from nas.evaluation.trained import TrainedEvaluator
-from nas.pipeline.compose import Parts, compose
+from nas.pipeline.compose import Parts, compose, joining
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.device import one_thread
 from nas.pipeline.devices import HOST
@@ -114,7 +114,8 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
                              identity={**config.identity(), **inputs(parts)})
         outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
                          budget=config.budget, batch_size=parts.ask, gate=parts.gate,
-                         stop=stop_rule(config, time.monotonic), on_outcome=on_outcome)
+                         stop=stop_rule(config, time.monotonic), join=joining(config),
+                         on_outcome=on_outcome)
         stopped = ledger.stopped.reason if ledger.stopped else None
         if stopped:
             watch(Event("search", whole_cost(finished), config.budget, f"stopped: {stopped}"))
