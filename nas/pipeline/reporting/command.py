@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from nas.pipeline.config import SearchConfig
+from nas.pipeline.config import TRAINED, SearchConfig
 from nas.search.storage import shown
 
 
@@ -14,10 +14,12 @@ def command_line(config: SearchConfig) -> str:
     ``--out``, which must be new each time. A storage URL loses its password.
     """
     words = ["nas", "search"]
+    usual = TRAINED if config.evaluation == "trained" else {}
     for name, field in SearchConfig.model_fields.items():
         value = getattr(config, name)
         always = name in ("supernet", "device", "budget", "seed")
-        if name == "out" or value is None or (value == field.default and not always):
+        default = usual.get(name, field.default)
+        if name == "out" or value is None or (value == default and not always):
             continue
         if name == "storage":
             value = shown(value)
