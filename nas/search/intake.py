@@ -8,7 +8,7 @@ import numpy as np
 from nas.core.errors import ConstraintError
 from nas.core.problem import Problem
 from nas.core.trial import Trial
-from nas.core.types import CODE_DTYPE, IntArray
+from nas.core.types import CODE_DTYPE, BoolArray, IntArray
 
 Draw = Callable[[int], IntArray]  # n → n canonical codes (n, genes)
 
@@ -71,6 +71,21 @@ class Intake:
             size = min(2 * size, block)
         return None
 
+    def passing(self, codes: IntArray) -> IntArray:
+        """Returns those of many codes (N, genes) that the screen lets pass, to choose from.
+
+        The others are counted, as sampled and at their exit; these are once `first` sees them.
+        """
+        screening = self._screen(codes)
+        self._counts.update(screening.exits)
+        self._counts["sampled"] += len(codes) - int(np.count_nonzero(screening.passed))
+        return codes[screening.passed]
+
+    def unseen(self, codes: IntArray) -> BoolArray:
+        """Returns which codes (N, genes) have not been asked for, (N,)."""
+        rows = np.ascontiguousarray(codes, dtype=CODE_DTYPE)
+        return np.array([row.tobytes() not in self._seen for row in rows], dtype=np.bool_)
+
     def nothing_found(self) -> ConstraintError:
         """Returns the error for a search in which no candidate ever passed."""
         exits = {name: count for name, count in self._counts.items()
@@ -82,8 +97,7 @@ class Intake:
             f"{self._counts['sampled']} random draws; exits: {named}; loosen these constraints")
 
     def _first_of(self, codes: IntArray) -> int | None:
-        fresh = np.array([row.tobytes() not in self._seen for row in codes])
-        new = np.flatnonzero(fresh)
+        new = np.flatnonzero(self.unseen(codes))
         screening = self._screen(codes[new])
         found = self._first_worthy(codes, new[screening.passed])
         if found is None:

@@ -17,6 +17,7 @@ def _entry(name: str, target: str, source: str, *, multi_objective: bool = True,
 SEARCHERS = Registry("searcher", (
     _entry("evolution", "nas.search.evolution:EarlyExitEvolution",
            "EEEA-Net, Termritthikun et al. 2021"),
+    _entry("linas", "nas.search.linas:Linas", "LINAS, Cummings et al. 2022"),
     _entry("nsga2", "nas.search.nsga2:Nsga2", "Deb et al. 2002"),
     _entry("local", "nas.search.local_search:LocalSearch",
            "White et al. 2021; Pareto local search, Paquete et al. 2004"),

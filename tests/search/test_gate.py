@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,9 +72,8 @@ def make_gate(space: GeneSpace, size_of: Callable[[IntArray], FloatArray]
 def search(request: pytest.FixtureRequest, make_problem: Callable[..., Problem],
            make_gate: Callable[[Scorer], LearnedExits]) -> Callable[..., Counter[str]]:
     def run(scorer: Scorer, evaluate: Evaluator, ledger: Ledger) -> Counter[str]:
-        problem, gate = make_problem(), make_gate(scorer)
-        problem = Problem(space=problem.space, objectives=problem.objectives,
-                          screen=problem.screen, seed=problem.seed, gate=gate)
+        gate = make_gate(scorer)
+        problem = replace(make_problem(), gate=gate)
         searcher = SEARCHERS.get(request.param).resolve()(problem, budget=BUDGET)
         drive(searcher, SerialExecutor(), evaluate, ledger, budget=BUDGET, batch_size=BATCH,
               gate=gate)

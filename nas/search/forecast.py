@@ -1,0 +1,126 @@
+"""What is expected of architectures that were not evaluated: known objectives and learnt ones.
+
+Legend: N codes, K objectives, R rows to learn from.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.core.errors import InputError
+from nas.core.pareto import sort_fronts
+from nas.core.problem import Objective, Problem
+from nas.core.protocols import Predictor
+from nas.core.rng import derive_seed
+from nas.core.types import FloatArray, IntArray
+
+_ROWS = 400  # most rows that a predictor learns from: its time may grow with their cube
+_CHUNK = 16_384  # codes described at once
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Expected objectives of N codes on the scale of `Forecaster.scaled`, (N, K) each.
+
+    Attributes:
+        codes: (N, genes).
+        mean: Smaller is better.
+        std: 0 where an objective is known.
+    """
+
+    codes: IntArray
+    mean: FloatArray
+    std: FloatArray
+
+
+class Forecaster:
+    """Learns each objective that a problem does not know.
+
+    A learnt objective whose values are all positive is learnt as its logarithm: errors of
+    networks spread over decades, and what matters is the low end.
+
+    Args:
+        problem: Its features, known objectives and predictor are used.
+
+    Raises:
+        InputError: An objective must be learnt and the problem has no predictor.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._space = problem.space
+        self._features = problem.features or problem.space.features
+        self._objectives = problem.objectives
+        self._known = problem.known
+        self._predictors: dict[int, Predictor] = {}
+        for place, objective in enumerate(problem.objectives):
+            if objective.name in problem.known:
+                continue
+            if problem.predictor is None:
+                raise InputError(f"this searcher learns {objective.name}, and the problem has no "
+                                 "predictor; give Problem(predictor=…) or use another searcher")
+            seed = derive_seed(problem.seed, f"forecast of {objective.name}")
+            self._predictors[place] = problem.predictor(seed)
+        self._logarithmic: frozenset[int] = frozenset()
+        self._constant: dict[int, float] = {}
+
+    def learn(self, codes: IntArray, values: FloatArray) -> None:
+        """Learns from evaluated codes (R, genes) and their minimised objectives (R, K)."""
+        signs = np.array([sign(objective) for objective in self._objectives])
+        self._logarithmic = frozenset(
+            place for place in self._predictors if (signs[place] * values[:, place] > 0).all())
+        rows = _telling(values)
+        described = self._features(codes[rows])
+        scaled = self.scaled(values)[rows]
+        self._constant = {}
+        for place, predictor in self._predictors.items():
+            if np.ptp(scaled[:, place]) == 0:
+                self._constant[place] = float(scaled[0, place])
+            else:
+                predictor.fit(described, scaled[:, place])
+
+    def scaled(self, values: FloatArray) -> FloatArray:
+        """Returns minimised objectives (R, K) on the scale on which they are forecast."""
+        out = values.copy()
+        for place in self._logarithmic:
+            which = sign(self._objectives[place])
+            out[:, place] = which * np.log(which * values[:, place])
+        return out
+
+    def known(self, codes: IntArray) -> FloatArray:
+        """Returns the minimised known objectives of codes, (N, known)."""
+        columns = [sign(objective) * self._known[objective.name](codes)
+                   for objective in self._objectives if objective.name in self._known]
+        return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
+
+    def forecast(self, codes: IntArray) -> Forecast:
+        """Returns what is expected of codes; `learn` comes first."""
+        mean = np.empty((len(codes), len(self._objectives)))
+        std = np.zeros_like(mean)
+        known = [place for place in range(mean.shape[1]) if place not in self._predictors]
+        mean[:, known] = self.known(codes)
+        for start in range(0, len(codes), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            described = self._features(codes[rows]) if self._predictors else None
+            for place, predictor in self._predictors.items():
+                if place in self._constant:
+                    mean[rows, place] = self._constant[place]
+                    continue
+                assert described is not None
+                found = predictor.predict(described)
+                mean[rows, place], std[rows, place] = found.mean, found.std
+        return Forecast(codes, mean, std)
+
+
+def sign(objective: Objective) -> float:
+    """Returns 1 for an objective that is minimised, −1 for one that is maximised."""
+    return 1.0 if objective.direction == "minimize" else -1.0
+
+
+def _telling(values: FloatArray) -> IntArray:
+    # Half of the rows are the best, for those matter; half are spread evenly over the others.
+    if len(values) <= _ROWS:
+        return np.arange(len(values))
+    order = np.concatenate(sort_fronts(values))
+    best, others = order[:_ROWS // 2], np.sort(order[_ROWS // 2:])
+    spread = np.linspace(0, len(others) - 1, _ROWS - len(best)).round().astype(np.int64)
+    return np.sort(np.concatenate([best, others[spread]]))
