@@ -1,9 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from postgres import NotAvailable, Server, server
 
 from hardware_profiles.host import HostConfig, profile_host
 from hardware_profiles.profile import MeasureProtocol
@@ -114,3 +115,13 @@ def finished(tiny_folder: Path, quick_profiles: Path,
 def profile_cache(quick_profiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the test find `quick_profiles`."""
     monkeypatch.setenv(CACHE_VARIABLE, str(quick_profiles))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real PostgreSQL server; skips where none can be started."""
+    try:
+        with server() as running:
+            yield running
+    except NotAvailable as error:
+        pytest.skip(str(error))

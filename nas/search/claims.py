@@ -61,6 +61,11 @@ class Board:
         return next((claim for claim in self.claims
                      if claim.trial_id == trial_id and not claim.retired), None)
 
+    def put_by(self, owner: str, trial_id: int, *, ends: bool = False) -> list[Claim]:
+        """Returns the claims of a trial that a process has put and not given up."""
+        return [claim for claim in self.claims if claim.owner == owner and not claim.retired
+                and claim.trial_id == trial_id and claim.ends == ends]
+
     def begun(self, trial_id: int, *, before: int) -> bool:
         """Returns whether a trial of this id or later was ever begun, before a study's trial."""
         return any(number >= trial_id for number in self.finished) or any(
@@ -95,18 +100,24 @@ class Claims:
                 finished.setdefault(found["nas:trial_id"], trial)
         return Board(finished, claims)
 
-    def put(self, trial: Trial, owner: str, batch: Mapping[str, Any] | None) -> int:
-        """Claims a trial and returns the claim's number; whether it counts the next board says."""
+    def put(self, trial: Trial, owner: str, batch: Mapping[str, Any] | None) -> None:
+        """Claims a trial; whether that counts the next board says.
+
+        Args:
+            trial: Of the search.
+            owner: Token of the process.
+            batch: The record of its batch, if it is the batch's last trial.
+        """
         params = self._ledger.live_params(trial.arch)
-        return self._put(create_trial(
+        self._put(create_trial(
             state=TrialState.RUNNING, params=params,
             distributions=self._ledger.distributions(params),
             user_attrs={**self._ledger.asked(trial, batch), "nas:owner": owner,
                         "nas:stage": FULL, "nas:metrics": {}}))
 
-    def put_end(self, after: int, owner: str) -> int:
-        """Claims to end the search after so many trials, and returns the claim's number."""
-        return self._put(create_trial(state=TrialState.RUNNING, user_attrs={
+    def put_end(self, after: int, owner: str) -> None:
+        """Claims to end the search after so many trials."""
+        self._put(create_trial(state=TrialState.RUNNING, user_attrs={
             "nas:trial_id": after, "nas:owner": owner, _ENDS: True}))
 
     def finish(self, number: int, outcome: Outcome) -> bool:
@@ -138,10 +149,9 @@ class Claims:
             if not claim.retired and owner in (None, claim.owner):
                 self.retire(claim.number)
 
-    def _put(self, template: FrozenTrial) -> int:
-        storage, access = self._ledger.storage, self._ledger.access
-        key = access(lambda: storage.create_new_trial(self._study_id, template))
-        return access(lambda: storage.get_trial(key).number)
+    def _put(self, template: FrozenTrial) -> None:
+        self._ledger.access(
+            lambda: self._ledger.storage.create_new_trial(self._study_id, template))
 
     def _key(self, number: int) -> int:
         return self._ledger.access(

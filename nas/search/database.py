@@ -7,6 +7,8 @@ with its rows.
 
 import copy
 import json
+import os
+import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 # Optuna's tables as this file knows them; with any others it leaves the writing to Optuna.
 _COLUMNS = {
@@ -28,11 +30,15 @@ _COLUMNS = {
 
 
 class Database(RDBStorage):
-    """Optuna's `RDBStorage`, quick at adding trials.
+    """Optuna's `RDBStorage`, quick at adding trials; it closes its connections when it is dropped.
 
     It relies on the caller for what Optuna checks with each parameter: that all trials of a study
     give it the same distribution.
     """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        super().__init__(url, engine_kwargs=engine_kwargs)
+        weakref.finalize(self, _close, self.engine, os.getpid())
 
     def _create_new_trial(self, study_id: int,
                           template_trial: FrozenTrial | None = None) -> FrozenTrial:
@@ -49,6 +55,11 @@ class Database(RDBStorage):
         made = copy.copy(template_trial)
         made.number, made._trial_id = number, trial_id
         return made
+
+
+def _close(engine: "Engine", pid: int) -> None:
+    # A forked process must not end the connections of its parent.
+    engine.dispose(close=os.getpid() == pid)
 
 
 def _unusual(trial: FrozenTrial) -> bool:

@@ -91,7 +91,8 @@ def drive(searcher: Searcher, executor: Executor, evaluate: Evaluator, ledger: L
                 gate.tell(batch)
             done += batch
             # Where there are trials already, it was asked before and had no reason.
-            if stop is not None and not known and (reason := stop(done)) is not None:
+            if stop is not None and not known and not _stopped(ledger, len(done)) and (
+                    reason := stop(done)) is not None:
                 work.stop(reason, after=len(done))
     if known:
         raise LedgerError(f"ledger {ledger.where} has trial {min(known)}, which this search does "

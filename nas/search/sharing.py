@@ -120,21 +120,24 @@ class Shared:
 
     def stop(self, reason: str, *, after: int) -> None:
         """See `nas.search.work.Work`; it waits for a process that is about to end the search."""
-        number = self._claims.put_end(after, self._process.token)
+        token = self._process.token
+        self._claims.put_end(after, token)
         while self._ledger.stopped is None:
             board = self._claims.board()
-            if board.begun(after, before=number):
+            mine = board.put_by(token, after, ends=True)
+            if not mine:  # it was retired by a process that took this one for dead
+                self._claims.put_end(after, token)
+                continue
+            if board.begun(after, before=mine[0].number):
                 break
             holder = board.holder(after)
-            if holder is not None and holder.number == number:
+            if holder is None or holder.owner == token:
                 self._ledger.stop(reason, after=after)
-            elif holder is not None and not self._dead(holder.owner):
-                time.sleep(_SHORTEST_POLL_S)
-            elif holder is not None:
+            elif self._dead(holder.owner):
                 self._claims.retire(holder.number)
-            else:  # its own claim was retired by a process that took this one for dead
-                number = self._claims.put_end(after, self._process.token)
-        self._claims.retire(number)
+            else:
+                time.sleep(_SHORTEST_POLL_S)
+        self._claims.retire_all(token)
 
     def _take(self, board: Board, batch: "_Batch") -> dict[int, int]:
         # Claims what nobody has; returns trial id → number of those claims that count.
@@ -163,16 +166,17 @@ class Shared:
 
     def _claim(self, trials: Sequence[Trial], batch: "_Batch") -> dict[int, int]:
         token = self._process.token
-        put = {trial.id: self._claims.put(trial, token, batch_record(
-            trial, batch.trials, batch.record)) for trial in trials}
+        for trial in trials:
+            self._claims.put(trial, token, batch_record(trial, batch.trials, batch.record))
         board = self._claims.board()
         mine = {}
-        for trial_id, number in put.items():
-            holder = board.holder(trial_id)
-            if trial_id not in board.finished and holder is not None and holder.owner == token:
-                mine[trial_id] = holder.number
-            if mine.get(trial_id) != number:
-                self._claims.retire(number)
+        for trial in trials:
+            holder = board.holder(trial.id)
+            if trial.id not in board.finished and holder is not None and holder.owner == token:
+                mine[trial.id] = holder.number
+            for claim in board.put_by(token, trial.id):
+                if claim.number != mine.get(trial.id):
+                    self._claims.retire(claim.number)
         return mine
 
     def _run(self, mine: Mapping[int, int], batch: "_Batch") -> Iterator[Outcome]:

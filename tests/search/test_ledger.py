@@ -2,21 +2,31 @@ import logging
 import re
 import resource
 import signal
+import sqlite3
+import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from postgres import Server
+from sqlalchemy.exc import OperationalError
 
 from nas.core.errors import LedgerError
 from nas.core.problem import Objective, Problem
 from nas.core.space import GeneSpace
 from nas.core.trial import Outcome, Trial
+from nas.search.entries import Stopped
 from nas.search.ledger import Ledger, ledger_equal, open_ledger, read_ledger
+from nas.search.record import read_record
 
 MakeLedger = Callable[..., Ledger]
 
@@ -244,3 +254,170 @@ def test_unusable_storage_is_one_line_without_the_password(problem: Problem,
     assert "nosuchdatabase://user:***@host/db" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    if request.param == "journal":
+        return tmp_path / "study.journal"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    server: Server = request.getfixturevalue("postgres")
+    return server.create(f"ledger_{time.monotonic_ns()}")
+
+
+def test_every_storage_gives_back_all_of_every_outcome(
+        problem: Problem, outcomes: list[Outcome], make_ledger: MakeLedger,
+        storage: Path | str) -> None:
+    outcomes[1] = replace(outcomes[1], stage="partial", cost=0.2)
+    outcomes[3] = replace(outcomes[3], cost=0.1)
+    record = {"first": 0, "counts": {"sampled": 9}}
+    ledger = make_ledger(problem, storage)
+    for outcome in reversed(outcomes):
+        ledger.record(outcome, batch=record if outcome.trial.id == 4 else None)
+    ledger.stop("enough", after=5)
+    again = make_ledger(problem, storage)
+    assert again.outcomes() == ledger.outcomes() == outcomes
+    assert again.batches() == {4: record}
+    assert again.stopped == Stopped("enough", 5)
+    trials = again.study.get_trials()
+    assert [trial.number for trial in trials] == list(range(5))
+    assert [trial.state for trial in reversed(trials)] == [
+        TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL,
+        TrialState.COMPLETE]
+    assert {"nas:cost" in trial.user_attrs for trial in trials} == {True, False}
+    assert 3 not in {trial.number for trial in again.study.best_trials}  # the partial one
+    found = read_record(storage)
+    assert found is not None
+    assert [trial.outcome for trial in found.trials] == outcomes
+    assert (found.counts, found.stopped) == ({"sampled": 9}, Stopped("enough", 5))
+    assert all(trial.completed is not None for trial in found.trials)
+
+
+def test_what_a_database_is_given_is_what_optuna_would_write(
+        problem: Problem, outcomes: list[Outcome], make_ledger: MakeLedger,
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledgers = [make_ledger(problem, f"sqlite:///{tmp_path / name}") for name in ("a.db", "b.db")]
+    for outcome in outcomes:
+        ledgers[0].record(outcome)
+    monkeypatch.setattr("nas.search.database._tables_known", lambda: False)
+    for outcome in outcomes:
+        ledgers[1].record(outcome)
+    ours, theirs = (ledger.study.get_trials() for ledger in ledgers)
+    for mine, other in zip(ours, theirs, strict=True):
+        for name in ("number", "state", "values", "params", "distributions"):
+            assert getattr(mine, name) == getattr(other, name)
+        assert {**mine.user_attrs, "nas:write": 0} == {**other.user_attrs, "nas:write": 0}
+        assert mine.datetime_start is not None
+        assert other.datetime_start is not None
+        assert abs(mine.datetime_start - other.datetime_start) < timedelta(minutes=5)
+
+
+def test_equal_means_cost_too(problem: Problem, outcomes: list[Outcome],
+                              make_ledger: MakeLedger) -> None:
+    ledgers = [make_ledger(problem), make_ledger(problem)]
+    for ledger, cost in zip(ledgers, (1.0, 0.5), strict=True):
+        ledger.record(replace(outcomes[0], cost=cost))
+    assert not ledger_equal(*ledgers)
+
+
+def test_study_deleted_in_mid_run_is_one_line(
+        problem: Problem, outcomes: list[Outcome], make_ledger: MakeLedger,
+        storage: Path | str) -> None:
+    ledger = make_ledger(problem, storage)
+    ledger.record(outcomes[0])
+    optuna.delete_study(study_name="nas", storage=make_ledger(problem, storage).storage)
+    for attempt in (lambda: ledger.record(outcomes[1]), ledger.outcomes, lambda: ledger.stopped):
+        with pytest.raises(LedgerError, match="study 'nas' was deleted while the search ran; "
+                                              "restore it from a copy and resume") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+
+
+def test_server_stopped_in_mid_run_is_one_line_and_loses_nothing(
+        problem: Problem, outcomes: list[Outcome], postgres: Server) -> None:
+    url = postgres.create(f"stopped_{time.monotonic_ns()}")
+
+    def opened() -> Ledger:
+        return open_ledger(url, space=problem.space, objectives=problem.objectives,
+                           identity={}, patience_s=0.3)
+
+    ledger = opened()
+    ledger.record(outcomes[0])
+    postgres.stop()
+    try:
+        began = time.monotonic()
+        with pytest.raises(LedgerError, match=r"cannot be written \(OperationalError: .*refused"
+                                              r".*\); remedy that and resume") as caught:
+            ledger.record(outcomes[1])
+        assert time.monotonic() - began < 15
+        assert "\n" not in str(caught.value)
+        with pytest.raises(LedgerError, match=r"cannot be used \(OperationalError: .*refused"):
+            opened()
+    finally:
+        postgres.start()
+    ledger.record(outcomes[1])
+    assert opened().outcomes() == outcomes[:2]
+
+
+def test_short_outage_is_waited_out(problem: Problem, outcomes: list[Outcome],
+                                    make_ledger: MakeLedger, postgres: Server) -> None:
+    ledger = make_ledger(problem, postgres.create(f"outage_{time.monotonic_ns()}"))
+    postgres.stop()
+    timer = threading.Timer(1.0, postgres.start)
+    timer.start()
+    ledger.record(outcomes[0])
+    timer.join()
+    assert ledger.outcomes() == outcomes[:1]
+
+
+def test_locked_sqlite_is_waited_for(problem: Problem, outcomes: list[Outcome],
+                                     make_ledger: MakeLedger, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    ledger = make_ledger(problem, f"sqlite:///{path}?timeout=0.1")
+    lock = sqlite3.connect(path, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.5, lock.close)
+    timer.start()
+    ledger.record(outcomes[0])
+    timer.join()
+    assert ledger.outcomes() == outcomes[:1]
+
+
+def test_write_whose_answer_was_lost_counts_once(
+        problem: Problem, outcomes: list[Outcome], make_ledger: MakeLedger, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = make_ledger(problem, f"sqlite:///{tmp_path / 'study.db'}")
+    add, answers = ledger.study.add_trial, iter([False, True])
+
+    def add_trial(trial: FrozenTrial) -> None:
+        add(trial)
+        if not next(answers):
+            cause = OperationalError("commit", {}, sqlite3.OperationalError("locked"))
+            raise StorageInternalError("the answer is lost") from cause
+
+    monkeypatch.setattr(ledger.study, "add_trial", add_trial)
+    ledger.record(outcomes[0])
+    assert len(ledger.study.get_trials()) == 2
+    assert ledger.outcomes() == outcomes[:1]
+    record = read_record(ledger.where)
+    assert record is not None
+    assert len(record.trials) == 1
+
+
+@pytest.mark.parametrize(("url", "message"), [
+    ("{server}/nothing", "database \"nothing\" does not exist.*make that database or role first"),
+    ("postgresql://nas:se@cret@127.0.0.1:1/nas", "check the URL, its driver and its server"),
+    ("postgresql://nas:secret@127.0.0.1:1/nas", "refused.*check the URL, its driver"),
+    ("postgresql://127.0.0.1:1/nas?user=nas&password=secret", "refused"),
+    ("mysql://nas:secret@127.0.0.1/nas", "install its driver: pip install 'pymysql'"),
+    ("sqlite:////no/such/folder/study.db", "unable to open"),
+])
+def test_database_that_cannot_be_used_is_one_line_without_the_password(
+        problem: Problem, make_ledger: MakeLedger, postgres: Server, url: str,
+        message: str) -> None:
+    url = url.format(server=postgres.url("").rstrip("/"))
+    with pytest.raises(LedgerError, match=message) as caught:
+        make_ledger(problem, url)
+    assert "\n" not in str(caught.value)
+    assert "cret" not in str(caught.value)
