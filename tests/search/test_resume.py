@@ -20,6 +20,7 @@ from nas.execution.serial import SerialExecutor
 from nas.search.driver import drive
 from nas.search.ledger import Ledger, ledger_equal, open_ledger
 from nas.search.registry import SEARCHERS
+from predictors.surrogate.ridge import Ridge
 
 BUDGET = 9
 
@@ -67,7 +68,8 @@ def problems(draw: st.DrawFn) -> Problem:
         return Screening(passed, {"remainder": int((~passed).sum())})
 
     return Problem(space=space, screen=screen, seed=draw(SEEDS), objectives=(
-        Objective("error", "%"), Objective("speed", "1/s", "maximize")))
+        Objective("error", "%"), Objective("speed", "1/s", "maximize")),
+        predictor=lambda seed: Ridge(seed=seed))
 
 
 @pytest.fixture(params=[entry.name for entry in SEARCHERS.builtin if entry.info["multi_objective"]])
