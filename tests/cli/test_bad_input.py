@@ -59,6 +59,55 @@ def test_option_out_of_range(capsys: pytest.CaptureFixture[str], option: str, va
     assert option.lstrip("-") in fails(capsys, "search", option, value)
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    ("--patience 0", "--patience: "),
+    ("--time-limit 5x", "such as 90s, 10m or 2h (got '5x')"),
+    ("--time-limit 0", "--time-limit: "),
+    ("--stop-at error", "'error' is not of the form NAME=VALUE"),
+    ("--stop-at error=low", "'low' is not a number"),
+    ("--stop-at error=3,error=4", "'error' is given twice"),
+    ("--stop-at happiness=3", "unknown metric 'happiness'; known: error, latency_ms"),
+    ("--stop-at energy_mj=3", "energy_mj where it is an objective"),
+    ("--ask 0", "--ask: "),
+    ("--workers 2", "needs --executor process or ray"),
+    ("--workers 0 --executor process", "--workers: "),
+    ("--attempts 0", "--attempts: "),
+    ("--ray-address ray://x:1", "needs --executor ray, not serial"),
+    ("--gpus-per-trial -1", "--gpus-per-trial: "),
+    ("--gpus-per-trial 1 --executor process", "needs --executor ray, not process"),
+    ("--executor proces", "did you mean process?"),
+    ("--join", "needs the --storage"),
+    ("--join --storage sqlite:///x.db", "give --study"),
+    ("--study mine", "give --storage"),
+    ("--searcher-option population", "--searcher-option: 'population' is not of the form"),
+    ("--compare evolution", "needs two or more different searchers"),
+    ("--compare evolution,evolution", "needs two or more different searchers"),
+    ("--compare evolution,rnadom", "did you mean random?"),
+    ("--compare evolution,random --seeds 0", "--seeds: "),
+    ("--compare evolution,random --patience 3", "drop --cascade, --patience"),
+    ("--compare evolution,random --storage sqlite:///x.db", "drop --storage"),
+    ("--compare evolution,random --searcher-option population=4", "drop it from --compare"),
+    ("--seeds 3", "--seeds is for --compare"),
+    ("--searcher optuna:optuna.samplers:TPESamper", "has no 'TPESamper'"),
+])
+def test_options_of_searching_that_make_no_sense(
+        capsys: pytest.CaptureFixture[str], tmp_path: Path, options: str, said: str) -> None:
+    assert said in fails(capsys, "search", *options.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("profile_cache")
+@pytest.mark.parametrize(("options", "said"), [
+    ("--searcher-option popluation=3", "has no option 'popluation'; it takes population"),
+    ("--searcher-option population=x", "option 'population' is an integer, not 'x'"),
+    ("--cascade --objectives params,latency_ms", "every objective is known without it"),
+])
+def test_options_that_a_part_refuses_leave_no_folder(
+        capsys: pytest.CaptureFixture[str], tmp_path: Path, options: str, said: str) -> None:
+    assert said in fails(capsys, "search", *options.split(), "--out", "run")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_config_file_with_an_unknown_key(capsys: pytest.CaptureFixture[str],
                                          tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text("bugdet = 3\n")
