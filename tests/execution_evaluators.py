@@ -2,17 +2,25 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.core.arch import Arch
-from nas.core.space import Gene, GeneSpace
+from nas.core.problem import Objective, Problem
+from nas.core.protocols import Evaluator, Executor, Screening
+from nas.core.space import Condition, Gene, GeneSpace
 from nas.core.trial import Trial
+from nas.core.types import FloatArray, IntArray
+from nas.search.driver import drive
+from nas.search.evolution import EarlyExitEvolution
+from nas.search.ledger import Ledger, open_ledger
 
 SPACE = GeneSpace("line/1", (Gene("a", tuple(range(40))),))
 
@@ -30,7 +38,7 @@ def value_of(arch: Arch) -> int:
 
 @dataclass
 class Plain:
-    """Knows its process, fails in two ways at 2 and 3, and gives what is no number at 5 and 6."""
+    """Knows its process, fails in two ways at 2 and 3, and gives what nobody can send at 5."""
 
     def __call__(self, arch: Arch) -> Mapping[str, Any]:
         value = value_of(arch)
@@ -39,7 +47,7 @@ class Plain:
         if value == 3:
             raise RuntimeError
         metrics: dict[str, Any] = {"error": float(value), "pid": os.getpid()}
-        return {**metrics, **{5: {"error": np.nan}, 6: {"error": lambda: 0}}.get(value, {})}
+        return {**metrics, "error": lambda: 0} if value == 5 else metrics
 
 
 @dataclass
@@ -48,13 +56,12 @@ class Deadly:
 
     Attributes:
         folder: Gets a file for each death.
-        deaths: Value → how many times.
-        signal: By which; 0: by leaving with exit code 7.
+        deaths: Value → how many times. The last of them is leaving with exit code 7, those before
+            are by SIGKILL.
     """
 
     folder: Path
     deaths: Mapping[int, int]
-    signal: int = signal.SIGKILL
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
         value = value_of(arch)
@@ -63,9 +70,9 @@ class Deadly:
                 (self.folder / f"{value}-{death}").touch(exist_ok=False)
             except FileExistsError:
                 continue
-            if self.signal:
-                os.kill(os.getpid(), self.signal)
-            os._exit(7)
+            if death == self.deaths[value] - 1:
+                os._exit(7)
+            os.kill(os.getpid(), signal.SIGKILL)
         return {"error": float(value)}
 
 
@@ -106,7 +113,7 @@ class Heavy:
 
     numbers: np.ndarray
 
-    def __call__(self, arch: Arch) -> Mapping[str, float]:
+    def __call__(self, _: Arch) -> Mapping[str, float]:
         own = next(line for line in Path("/proc/self/status").read_text().splitlines()
                    if line.startswith("RssAnon"))
         return {"error": float(self.numbers.sum()), "own": int(own.split()[1]) * 1024}
@@ -118,16 +125,24 @@ class Writing:
 
     numbers: np.ndarray
 
-    def __call__(self, arch: Arch) -> Mapping[str, float]:
+    def __call__(self, _: Arch) -> Mapping[str, float]:
         self.numbers += 1
         return {"error": float(self.numbers.sum())}
+
+
+@dataclass
+class Variables:
+    """Gives the threads that libraries will compute with once they are loaded."""
+
+    def __call__(self, _: Arch) -> Mapping[str, float]:
+        return {"error": float(os.environ["OMP_NUM_THREADS"])}
 
 
 @dataclass
 class Threads:
     """Gives the threads that torch computes with."""
 
-    def __call__(self, arch: Arch) -> Mapping[str, float]:
+    def __call__(self, _: Arch) -> Mapping[str, float]:
         import torch
 
         return {"error": float(torch.get_num_threads())}
@@ -136,7 +151,7 @@ class Threads:
 class Unpicklable:
     """Refuses to be sent."""
 
-    def __call__(self, arch: Arch) -> Mapping[str, float]:
+    def __call__(self, _: Arch) -> Mapping[str, float]:
         return {"error": 0.0}
 
     def __reduce__(self) -> Any:
@@ -146,7 +161,7 @@ class Unpicklable:
 class Unloadable:
     """Can be sent, and not be received."""
 
-    def __call__(self, arch: Arch) -> Mapping[str, float]:
+    def __call__(self, _: Arch) -> Mapping[str, float]:
         return {"error": 0.0}
 
     def __reduce__(self) -> Any:
@@ -164,20 +179,96 @@ class DyingAsItLoads(Unloadable):
         return os._exit, (9,)
 
 
+TOY = GeneSpace("toy/1", (
+    Gene("depth", (1, 2, 3)),
+    *(Gene(f"width{i}", (8, 16, 24, 32), Condition("depth", (2, 3) if i == 1 else (3,))
+           if i else None) for i in range(3)),
+    *(Gene(f"kernel{i}", (3, 5, 7)) for i in range(3))))
+
+
+def _size(codes: IntArray) -> FloatArray:
+    return np.asarray(((codes + 1.0) * TOY.active(codes)).sum(axis=1))
+
+
+def _screen(codes: IntArray) -> Screening:
+    passed = _size(codes) <= 14
+    return Screening(passed, {"size": int((~passed).sum())})
+
+
+def toy_problem(seed: int) -> Problem:
+    """The problem of the searchers' tests, of 2,268 architectures and one early exit."""
+    return Problem(space=TOY, screen=_screen, seed=seed, objectives=(
+        Objective("error", "%"), Objective("speed", "1/s", "maximize")))
+
+
 @dataclass
 class Toy:
-    """The toy problem of the tests of searchers, in a form that can be sent."""
+    """Its evaluation, which takes from 0 to some seconds, so that trials finish in another order.
 
-    space: GeneSpace
+    Attributes:
+        slow_s: The longest.
+    """
+
     slow_s: float = 0.0
-    calls: list[str] = field(default_factory=list)
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
-        choice: dict[str, Any] = arch.as_dict()
-        if choice["kernel0"] == 7:
+        if arch.as_dict()["kernel0"] == 7:
             raise RuntimeError("out of memory")
-        codes = self.space.encode([arch])
-        size = float(((codes + 1.0) * self.space.active(codes)).sum())
+        size = float(_size(TOY.encode([arch]))[0])
         texture = int(arch.digest, 16) % 97 / 97
         time.sleep(self.slow_s * texture)
         return {"error": 100 / size + texture, "speed": 1 / size, "size": size}
+
+
+@dataclass
+class Unusable(Toy):
+    """Gives no number, and misses an objective, in some places."""
+
+    def __call__(self, arch: Arch) -> Mapping[str, float]:
+        metrics = dict(super().__call__(arch))
+        match arch.as_dict()["kernel1"]:
+            case 3:
+                metrics["error"] = np.nan
+            case 5:
+                del metrics["speed"]
+        return metrics
+
+
+@dataclass
+class Marked(Toy):
+    """Says in a folder which processes evaluate.
+
+    Attributes:
+        folder: Gets a file by the number of each.
+    """
+
+    folder: Path = Path()
+
+    def __call__(self, arch: Arch) -> Mapping[str, float]:
+        (self.folder / str(os.getpid())).touch()
+        return super().__call__(arch)
+
+
+def kill_at_random(folder: Path, seed: int, stop: threading.Event, *, every_s: float) -> int:
+    """Kills one of the processes of a folder now and then until told to stop; returns how many."""
+    rng, kills = np.random.default_rng(seed), 0
+    while not stop.wait(rng.uniform(0, 2 * every_s)):
+        pids = sorted(folder.iterdir())
+        if pids:
+            victim = pids[rng.integers(len(pids))]
+            victim.unlink()
+            with suppress(ProcessLookupError):
+                os.kill(int(victim.name), signal.SIGKILL)
+                kills += 1
+    return kills
+
+
+def search(executor: Executor, storage: Path, *, seed: int, evaluate: Evaluator,
+           budget: int = 24, batch_size: int = 6) -> Ledger:
+    """Runs evolution on the toy problem to its end, or goes on with what the storage has."""
+    problem = toy_problem(seed)
+    ledger = open_ledger(storage, space=TOY, objectives=problem.objectives,
+                         identity={"seed": seed})
+    drive(EarlyExitEvolution(problem, budget=budget), executor, evaluate, ledger, budget=budget,
+          batch_size=batch_size)
+    return ledger

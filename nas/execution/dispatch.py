@@ -101,7 +101,8 @@ class Dispatcher(Generic[W]):
         Raises:
             InputError: The evaluator cannot be sent, or not be used where it arrived.
             NasError: No worker lives long enough to be given a trial.
-            KeyboardInterrupt: Here, or in an evaluation; all workers are ended then.
+            KeyboardInterrupt: Here, or in an evaluation. After each of these, all workers are
+                ended.
         """
         self._give_up()  # what an earlier run, abandoned by its caller, left
         self._pool.use(evaluate)
@@ -121,7 +122,7 @@ class Dispatcher(Generic[W]):
                         self._feed(waiting, starts)
                 finally:
                     yield from found
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, NasError):
             self.close()
             raise
         finally:

@@ -21,7 +21,7 @@ from nas.execution.serial import error_line
 
 _CLIENT = "ray://"
 _PORT_TIMEOUT_S = 5.0
-_ANSWER_TIMEOUT_S = 30.0  # of which importing ray is several
+ANSWER_TIMEOUT_S = 30.0  # of which importing ray is several
 
 # Of a cluster of our own: it calls nobody, and its workers' memory is handled as a process's is.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", **ALLOCATOR}
@@ -121,7 +121,7 @@ def _healthy(address: str) -> bool:
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, timeout=_ANSWER_TIMEOUT_S,
+                              stderr=subprocess.DEVNULL, timeout=ANSWER_TIMEOUT_S,
                               check=False).returncode == 0
     except subprocess.TimeoutExpired:
         return False

@@ -19,7 +19,7 @@ from nas.core.protocols import Evaluator
 from nas.core.trial import Outcome, Trial
 from nas.execution.packing import unpack
 from nas.execution.serial import error_line, run_trial
-from nas.execution.threads import use_threads
+from nas.execution.threads import thread_environment, use_threads
 
 LOAD, TRIAL = b"l", b"t"  # what a worker is told: a `Plan`; the number of a plan and a trial
 READY, UNUSABLE, ANSWER = b"r", b"u", b"a"  # what it says: both with the plan's number; an answer
@@ -49,7 +49,7 @@ class Interrupted:
 
 
 class Shelf:
-    """The evaluators that a worker holds, by number.
+    """The evaluators that a worker holds, by number; the process is taken to be the worker's own.
 
     Args:
         threads: Of their computations.
@@ -57,6 +57,7 @@ class Shelf:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
+        os.environ.update(thread_environment(threads))
         self._evaluators: dict[int, Evaluator] = {}
 
     def load(self, number: int, keep: Collection[int], make: Callable[[], Evaluator]) -> str | None:
