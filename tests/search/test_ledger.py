@@ -300,11 +300,15 @@ def test_what_a_database_is_given_is_what_optuna_would_write(
     ledgers = [make_ledger(problem, f"sqlite:///{tmp_path / name}") for name in ("a.db", "b.db")]
     for outcome in outcomes:
         ledgers[0].record(outcome)
-    monkeypatch.setattr("nas.search.database._tables_known", lambda: False)
+    monkeypatch.setattr("nas.search.database.tables_known", lambda: False)
     for outcome in outcomes:
         ledgers[1].record(outcome)
-    ours, theirs = (ledger.study.get_trials() for ledger in ledgers)
-    for mine, other in zip(ours, theirs, strict=True):
+    fresh = [make_ledger(problem, ledger.where) for ledger in ledgers]
+    theirs = [ledger.study.get_trials() for ledger in fresh]
+    monkeypatch.undo()
+    ours = [make_ledger(problem, ledger.where).study.get_trials() for ledger in ledgers]
+    assert ours == theirs  # read by either
+    for mine, other in zip(*ours, strict=True):  # written by either
         for name in ("number", "state", "values", "params", "distributions"):
             assert getattr(mine, name) == getattr(other, name)
         assert {**mine.user_attrs, "nas:write": 0} == {**other.user_attrs, "nas:write": 0}
