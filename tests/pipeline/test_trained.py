@@ -150,28 +150,41 @@ def test_trained_evaluation_has_defaults_of_its_own() -> None:
     assert SearchConfig().executor == "serial"
 
 
+def command(*words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "from cli.main import run; run()", "search",
+                             *words], stdout=subprocess.DEVNULL)
+
+
+def begin(folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    return command("--supernet", str(folder), "--evaluation", "trained", "--train-epochs", "9",
+                   "--budget", "4", "--ask", "4", "--workers", "1", "--out", str(out))
+
+
+def trained(out: Path) -> int:
+    """Epochs so far, of all networks together."""
+    return sum(len(json.loads(path.read_text())["epochs"])
+               for path in (out / "training").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, quick_profiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a search with Tune that nobody stopped."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(quick_profiles))
+        assert begin(folder, out).wait() == 0
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.2, 0.5, 0.8])
 def test_a_search_killed_in_the_middle_of_a_batch_goes_on(
-        folder: Path, tmp_path: Path, moment: float, ledger_of: LedgerOf,
+        folder: Path, whole: Path, tmp_path: Path, moment: float, ledger_of: LedgerOf,
         comparable: Callable[[Path], Any]) -> None:
-    def command(*words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", "from cli.main import run; run()", "search",
-                                 *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-    def begin(out: Path) -> subprocess.Popen[bytes]:
-        return command("--supernet", str(folder), "--evaluation", "trained", "--train-epochs", "9",
-                       "--budget", "4", "--ask", "4", "--workers", "1", "--out", str(out))
-
-    def trained(out: Path) -> int:
-        histories = (json.loads(path.read_text())["epochs"]
-                     for path in (out / "training").glob("*.json"))
-        return sum(map(len, histories))
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert begin(whole).wait() == 0
-    process = begin(killed)
+    killed = tmp_path / "killed"
+    process = begin(folder, killed)
     while trained(killed) < moment * trained(whole):
+        assert process.poll() is None
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
