@@ -101,6 +101,7 @@ def search(
          attempts, threads, precision, batch, seed, storage, study, join, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
+    from cli.search_tables import show_comparison, show_search
     from nas.pipeline.device import keep_freed_memory
 
     keep_freed_memory()
@@ -110,9 +111,9 @@ def search(
     if json:
         print_json(payload)
     elif "searchers" in payload:
-        _show_comparison(payload)
+        show_comparison(payload)
     else:
-        _show(payload)
+        show_search(payload)
 
 
 def _begun(file: Path | None, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
@@ -154,57 +155,3 @@ def _given(context: typer.Context) -> dict[str, Any]:
     if "searcher_option" in values:
         values["searcher_options"] = values.pop("searcher_option")
     return values
-
-
-def _show(payload: Mapping[str, Any]) -> None:
-    from cli.render import arch_summary, table
-    from nas.pipeline.exit_line import exit_line
-
-    best = payload["best"]
-    columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
-    rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
-             *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
-            for point in payload["pareto"]]
-    counts, device = payload["counts"], payload["device"]
-    mark = "" if device["kind"] == "measured" else f" ({device['kind']})"
-    exits = sum(counts["early_exits"].values())
-    table(["network", *columns.values(), "depth×width"], rows,
-          title=f"Pareto front of {payload['supernet']} ({payload['space_size']:,} networks) on "
-                f"{device['id']}{mark}")
-    part = f"{counts['partial']} in part, " if counts["partial"] else ""
-    print(f"{counts['evaluated']} validated, {part}{counts['failed']} failed, "
-          f"{counts['sampled']} drawn, {exits} left early; {payload['wall_s']:.0f} s")
-    if payload["stopped"]:
-        print(f"stopped early: {payload['stopped']}")
-    for found in payload["learned_exits"]:
-        print(exit_line(found))
-    print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))
-    measured = best["measured_latency_ms"]
-    latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None
-               else f"measured {measured:.4f} ms")
-    print(f"best *: test error {best['test']['error']:.2f} %, {latency}; ONNX equals torch to "
-          f"{best['onnx_max_abs_diff']:.1e}")
-    print(f"bundle: {payload['run_dir']}/best\nreport: {payload['run_dir']}/report.html")
-
-
-def _show_comparison(payload: Mapping[str, Any]) -> None:
-    from cli.render import table
-
-    rows = []
-    for row in payload["searchers"]:
-        cells: list[object] = [row["searcher"]]
-        for at in row["at"]:
-            spread = at["ci95"] or at["quartiles"]
-            cells.append(f"{at['median']:.3f} ({spread[0]:.3f} … {spread[1]:.3f})")
-        rows.append([*cells, row["reaches_lowest"], row["wins"]])
-    seeds, device = len(payload["seeds"]), payload["device"]
-    at = [f"after {at['validations']}" for at in payload["searchers"][0]["at"]]
-    table(["searcher", *at, "catches up at", "wins"], rows,
-          title=f"Hypervolume on {payload['supernet']}, {device['id']}, {seeds} seed(s): median "
-                f"({'95 % interval' if seeds >= 3 else 'quartiles'})")
-    counts = payload["counts"]
-    print(f"{counts['asked']} asked for, {counts['validated']} validated once each, "
-          f"{counts['failed']} failed; {payload['wall_s']:.0f} s")
-    print("catches up: validations after which the median is where the lowest one ends; wins: "
-          "seeds in which none ends higher")
-    print(f"result: {payload['run_dir']}/compare.json, picture: {payload['run_dir']}/compare.png")

@@ -31,7 +31,7 @@ from nas.evaluation.inherited import InheritedEvaluator
 from nas.evaluation.learned_exits import LearnedExits
 from nas.execution.process import usable_cores
 from nas.execution.registry import EXECUTORS
-from nas.pipeline.config import METRICS, SearchConfig
+from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design
 from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
@@ -43,6 +43,7 @@ from nas.pipeline.knowledge import (
     known_objectives,
     make_predictor,
 )
+from nas.pipeline.metrics import METRICS
 from nas.pipeline.trained import inherited_networks, trained_evaluator
 from nas.search.factory import make_searcher
 from nas.search.registry import SEARCHERS

@@ -18,22 +18,15 @@ from pydantic import (
 from hardware_profiles.profile import Precision
 from nas.core.errors import InputError
 from nas.core.problem import Constraint, Objective
+from nas.pipeline.consistency import contradiction
+from nas.pipeline.metrics import BOUNDS, METRICS
 from nas.pipeline.texts import Scalar, bounds, options, seconds
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Every metric that a search can trade, with its unit.
-METRICS = {"error": "%", "latency_ms": "ms", "params": "1", "macs": "MAC", "activation_bytes": "B",
-           "energy_mj": "mJ"}
-
-# Option of the command line → metric that it bounds.
-BOUNDS = {"max_latency_ms": "latency_ms", "max_params": "params", "max_macs": "macs",
-          "max_memory": "activation_bytes"}
-
 # What may differ when a search goes on: where its trials run cannot change them.
 EXECUTION = ("executor", "workers", "gpus_per_trial", "ray_address", "attempts")
 _SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
-_ONE_MACHINE = ("serial", "process")
 
 # What is different by default where networks are trained.
 TRAINED = {"searcher": "optuna-tpe", "executor": "tune"}
@@ -153,7 +146,7 @@ class SearchConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SearchConfig":
-        wrong = _contradiction(self)
+        wrong = contradiction(self)
         if wrong:
             raise ValueError(wrong)
         return self
@@ -173,64 +166,6 @@ class SearchConfig(BaseModel):
         return self.model_dump(mode="json", exclude_none=True, exclude={
             "out", "storage", "study", "join", "require_measured", "patience", "time_limit",
             "stop_at", "compare", "seeds", "data", *EXECUTION})
-
-
-def _contradiction(config: SearchConfig) -> str | None:
-    # What no option is wrong about by itself.
-    if config.executor in _ONE_MACHINE:
-        if config.ray_address is not None:
-            return (f"--ray-address {config.ray_address} needs --executor ray, not "
-                    f"{config.executor}")
-        if config.gpus_per_trial:
-            return f"--gpus-per-trial needs --executor ray, not {config.executor}"
-    if config.executor == "serial" and (config.workers or 1) > 1:
-        return (f"--workers {config.workers} needs --executor process or ray: the serial one runs "
-                "one trial at a time")
-    missing = [name for name in config.stop_at if name not in METRICS
-               or (name == "energy_mj" and name not in config.objectives)]
-    if missing:
-        known = [name for name in METRICS if name != "energy_mj"]
-        return (f"--stop-at: unknown metric {missing[0]!r}; known: {', '.join(known)}, and "
-                "energy_mj where it is an objective")
-    if config.study is not None and config.storage is None:
-        return "--study names a study in a shared storage; give --storage, too"
-    if config.join and config.storage is None:
-        return "--join needs the --storage that the processes share"
-    if config.join and config.study is None and config.out is None:
-        return "--join needs the name of the study that the processes share: give --study"
-    return _wrong_training(config) or _wrong_comparison(config)
-
-
-def _wrong_training(config: SearchConfig) -> str | None:
-    if config.evaluation == "trained":
-        if config.cascade:
-            return "--cascade is for inherited weights; drop it from --evaluation trained"
-        if config.compare:
-            return "--compare is for inherited weights; drop --evaluation trained"
-        return None
-    if config.executor == "tune":
-        return "--executor tune runs trainings; it needs --evaluation trained"
-    for name in ("train_epochs", "train_from", "train_lr", "data"):
-        if getattr(config, name) != type(config).model_fields[name].default:
-            return f"--{name.replace('_', '-')} is for --evaluation trained"
-    return None
-
-
-def _wrong_comparison(config: SearchConfig) -> str | None:
-    if config.seeds is not None and not config.compare:
-        return "--seeds is for --compare; a search has one --seed"
-    if not config.compare:
-        return None
-    if len(set(config.compare)) < max(2, len(config.compare)):
-        return "--compare needs two or more different searchers, with commas between them"
-    if config.storage is not None or config.join:
-        return "--compare keeps its ledgers in its run folder; drop --storage and --join"
-    if config.cascade or config.patience or config.time_limit or config.stop_at:
-        return ("--compare gives every searcher the same validations; drop --cascade, --patience, "
-                "--time-limit and --stop-at")
-    if config.searcher_options:
-        return "--searcher-option is for one searcher; drop it from --compare"
-    return None
 
 
 def make_config(values: dict[str, Any]) -> SearchConfig:

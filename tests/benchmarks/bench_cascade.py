@@ -4,14 +4,17 @@ How well the first images rank networks as all of them do: over random networks,
 near the front, which is where a search has to choose; networks and their full errors come from the
 table that `bench_subnets.py` made. Then searches of one budget with and without the cascade, with
 halving in use whatever it is worth as well as under the rule that asks for a rank correlation
-first; MACs stand for latency, so that the figures do not depend on this machine.
+first; MACs stand for latency, so that the figures do not depend on this machine. What a validation
+gives is kept under --work, so a stopped benchmark goes on.
 
-    python tests/benchmarks/bench_cascade.py --seeds 5
+    python tests/benchmarks/bench_cascade.py --work DIR --seeds 5
 """
 
 import argparse
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,22 +50,31 @@ WAYS = {"plain": (None, ASK), "cascade": (HalvingConfig(), 3 * ASK),
 
 
 class Kept:
-    """Answers that are computed once for all searches, with the CPU seconds they took."""
+    """Answers that outlive the process, by digest, with the CPU seconds they took."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, path: Path) -> None:
         self._inner = inner
-        self.found: dict[str, Mapping[str, float]] = {}
-        self.seconds: list[float] = []
+        self._path = path
+        lines = path.read_text().splitlines() if path.is_file() else []
+        self._found: dict[str, tuple[dict[str, float], float]] = {
+            digest: (metrics, seconds) for digest, metrics, seconds in map(json.loads, lines)}
         for name in ("images", "of", "cost"):
             setattr(self, name, getattr(inner, name, None))
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
         """Returns the metrics of an architecture."""
-        if arch.digest not in self.found:
+        if arch.digest not in self._found:
             started = time.process_time()
-            self.found[arch.digest] = self._inner(arch)
-            self.seconds.append(time.process_time() - started)
-        return self.found[arch.digest]
+            metrics = dict(self._inner(arch))
+            self._found[arch.digest] = metrics, time.process_time() - started
+            with self._path.open("a") as file:
+                file.write(json.dumps([arch.digest, *self._found[arch.digest]]) + "\n")
+        return self._found[arch.digest][0]
+
+    @property
+    def seconds(self) -> float:
+        """The median of what one took."""
+        return float(np.median([seconds for _, seconds in self._found.values()]))
 
 
 def correlation(codes: IntArray, values: FloatArray, supernet: Supernet,
@@ -108,50 +120,55 @@ def _all_pass(codes: IntArray) -> Screening:
 
 
 def compared(supernet: Supernet, full: Kept, first: Kept,
-             seeds: Sequence[int]) -> dict[str, Any]:
-    """Returns each way's hypervolumes by seed, and their ratios to the plain way's."""
+             seeds: int) -> Iterator[dict[str, Any]]:
+    """Yields after each seed each way's hypervolumes, and their ratios to the plain way's."""
     volumes: dict[str, list[float]] = {name: [] for name in WAYS}
     counts: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
-    for seed in seeds:
+    for seed in range(seeds):
         for name, (config, ask) in WAYS.items():
             volume, count = searched(supernet, full, first, config, ask, seed)
             volumes[name].append(volume)
             counts[name].append(count)
         print(f"seed {seed}: " + ", ".join(f"{name} {row[-1] / volumes['plain'][-1]:.4f}"
                                            for name, row in volumes.items()), flush=True)
-    rows = {}
-    for name, row in volumes.items():
-        ratio = np.array(row) / np.array(volumes["plain"])
-        rows[name] = {"hypervolume": row, "validations": counts[name],
-                      "median_ratio_to_plain": float(np.median(ratio)),
-                      "ci95": interval(ratio), "higher_in": int((ratio > 1).sum())}
-    return rows
+        yield {name: _row(volumes[name], counts[name], volumes["plain"]) for name in WAYS}
+
+
+def _row(volumes: list[float], counts: list[dict[str, float]],
+         plain: list[float]) -> dict[str, Any]:
+    ratio = np.array(volumes) / np.array(plain)
+    return {"hypervolume": volumes, "validations": counts,
+            "median_ratio_to_plain": float(np.median(ratio)), "ci95": interval(ratio),
+            "higher_in": int((ratio > 1).sum()), "of": len(ratio)}
 
 
 def main() -> None:
     """Measures both and writes the report."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = range(parser.parse_args().seeds)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
     supernet = load_supernet(SUPERNET)
     closed = ClosedFormCosts(supernet.vocabulary, supernet.block_ids)
-    evaluate = InheritedEvaluator(supernet, cost_models=[closed], metrics=["macs"])
-    plain = InheritedEvaluator(supernet, cost_models=[closed], metrics=["macs"])
-    first, full = Kept(FirstImages(evaluate, share=CASCADE_SHARE)), Kept(plain)
+    plain, begun = (InheritedEvaluator(supernet, cost_models=[closed], metrics=["macs"])
+                    for _ in range(2))
+    first = Kept(FirstImages(begun, share=CASCADE_SHARE), options.work / "first.jsonl")
+    full = Kept(plain, options.work / "full.jsonl")
     codes, values = read()
     near = np.concatenate(sort_fronts(values)[:FRONTS])[:NETWORKS]
     with one_thread():
         figures: dict[str, Any] = {
             "images": first.images, "of": first.of, "cost_in_full_validations": first.cost,
             "random": correlation(codes[:NETWORKS], values[:NETWORKS], supernet, first),
-            "near_front": correlation(codes[near], values[near], supernet, first)}
+            "near_front": correlation(codes[near], values[near], supernet, first),
+            "budget": BUDGET, "reference": REFERENCE.tolist()}
         print(figures, flush=True)
-        figures |= {"budget": BUDGET, "reference": REFERENCE.tolist(),
-                    "searches": compared(supernet, full, first, seeds)}
-    figures["cpu_seconds"] = {"first_images": float(np.median(first.seconds)),
-                              "all_images": float(np.median(full.seconds))}
-    print(write_report("cascade", figures, seed=seeds[0]))
+        for rows in compared(supernet, full, first, options.seeds):
+            write_report("cascade", {
+                **figures, "searches": rows, "cpu_seconds": {
+                    "first_images": first.seconds, "all_images": full.seconds}}, seed=0)
 
 
 if __name__ == "__main__":

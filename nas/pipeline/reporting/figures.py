@@ -9,7 +9,7 @@ from nas.core.pareto import hypervolume, non_dominated
 from nas.core.problem import Objective, minimized
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
-from nas.pipeline.config import BOUNDS
+from nas.pipeline.metrics import BOUNDS
 from nas.pipeline.reporting.facts import RunFacts
 from nas.pipeline.reporting.markup import Html, joined, tag
 from nas.pipeline.reporting.plot import Chart, padded
