@@ -98,6 +98,17 @@ class Slow:
 
 
 @dataclass
+class Sleeping:
+    """Takes some seconds, of which none is computing."""
+
+    seconds: float
+
+    def __call__(self, arch: Arch) -> Mapping[str, float]:
+        time.sleep(self.seconds)
+        return {"error": float(value_of(arch))}
+
+
+@dataclass
 class Interrupting:
     """Is stopped by hand at 1."""
 

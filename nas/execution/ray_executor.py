@@ -124,6 +124,11 @@ class _ActorPool:
         self._waiting_since: float | None = None
 
     def use(self, evaluate: Evaluator) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            raise NasError("somebody has ended this process's connection to Ray; close the "
+                           "executor, then it connects again")
         known = [n for n, stored in self._stored.items() if stored.evaluate is evaluate]
         if known:
             self._current = known[0]
@@ -169,8 +174,9 @@ class _ActorPool:
     def end(self, worker: _Actor) -> None:
         import ray
 
-        with suppress(Exception):  # it, its machine or the connection may be gone already
-            ray.kill(worker.handle)
+        if ray.is_initialized():  # Ray would connect to something by itself
+            with suppress(Exception):  # it or its machine may be gone already
+                ray.kill(worker.handle)
 
 
 def _event(worker: _Actor) -> Event:
@@ -195,13 +201,13 @@ def _event(worker: _Actor) -> Event:
 def _ending(error: BaseException) -> str:
     # Ray's texts are long and name processes and machines; an error in a ledger is one line, the
     # same in every run.
-    from ray.exceptions import NodeDiedError, OutOfMemoryError
+    from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError
 
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "memory usage threshold" in text:
         return "Ray killed it because memory ran out on its machine"
-    if isinstance(error, NodeDiedError) or _DEAD_NODE.search(text):
-        return "its machine left the cluster"
+    if isinstance(error, NodeDiedError | ActorUnavailableError) or _DEAD_NODE.search(text):
+        return "its machine cannot be reached any more"
     return f"its process ended ({type(error).__name__}; the system does that when memory runs out)"
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +66,6 @@ def test_machine_that_is_lost_changes_nothing(tmp_path: Path) -> None:
     try:
         node = cluster.add_node(num_cpus=1)
         executor = RayExecutor(Resources(workers=2, address=cluster.address))
-        evaluate = Slow(tmp_path, {0: 5.0, 1: 5.0})
         loss = threading.Timer(4.0, lambda: cluster.remove_node(node, allow_graceful=False))
         loss.start()
         found = search(executor, tmp_path / "found.journal", seed=0, evaluate=Toy(1.0))
@@ -76,13 +76,19 @@ def test_machine_that_is_lost_changes_nothing(tmp_path: Path) -> None:
         executor.close()
         node = cluster.add_node(num_cpus=1)
         executor = RayExecutor(Resources(workers=2, address=cluster.address, attempts=1))
-        outcomes = executor.run(evaluate, trials(2))
-        loss = threading.Timer(2.0, lambda: cluster.remove_node(node, allow_graceful=False))
+        outcomes = executor.run(Slow(tmp_path, {0: 10.0, 1: 10.0}), trials(2))
+
+        def lose() -> None:
+            while not {"0", "1"} <= {path.name for path in tmp_path.iterdir()}:
+                time.sleep(0.1)
+            cluster.remove_node(node, allow_graceful=False)
+
+        loss = threading.Thread(target=lose)
         loss.start()
         errors = {str(outcome.error) for outcome in outcomes}
         executor.close()
         loss.join()
         assert errors == {"None", "WorkerDied: the worker of attempt 1 of 1 died: its machine "
-                                  "left the cluster"}
+                                  "cannot be reached any more"}
     finally:
         cluster.shutdown()

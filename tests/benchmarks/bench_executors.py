@@ -1,0 +1,267 @@
+"""Executors: what several workers are worth, and whether anything that dies changes a ledger.
+
+Validation is timed in rounds: in each, every executor validates the same architectures of the
+shipped supernet, which no round had before, one executor after the other, in an order that turns
+from round to round. Ratios are of one round, for other programs share the machine.
+
+    python tests/benchmarks/bench_executors.py
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _report import write_report
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # execution_evaluators, in workers, too
+
+from execution_evaluators import Marked, Sleeping, Toy, search, trials
+
+from nas.core.protocols import Executor
+from nas.core.resources import Resources
+from nas.core.trial import Trial
+from nas.evaluation.inherited import InheritedEvaluator
+from nas.execution.process import ProcessExecutor
+from nas.execution.ray_executor import RayExecutor
+from nas.execution.serial import SerialExecutor
+from nas.pipeline.compose import load_supernet
+from nas.search.ledger import Ledger, ledger_equal
+
+SEED = 0
+WORKERS, SLEEPS = 8, 64
+ROUNDS, PER_ROUND = 8, 8
+SEEDS = range(5)
+WORKER_KILLS, DRIVER_KILLS = 10, 5
+MAKERS: Mapping[str, Callable[[Resources], Executor]] = {
+    "process": ProcessExecutor, "ray": RayExecutor}
+
+
+def main() -> None:
+    """Runs all parts and writes the report; or one search, if it is told to, to be killed."""
+    if len(sys.argv) > 1:
+        run_to_be_killed(*sys.argv[1:])
+        return
+    figures: dict[str, Any] = {}
+    parts = (equal_ledgers, killed_workers, killed_drivers, lost_node, sleeping, validation)
+    for part in parts:
+        figures[part.__name__] = part()
+        print(part.__name__, figures[part.__name__], flush=True)
+    print(write_report("executors", figures, seed=SEED))
+
+
+def sleeping() -> dict[str, Any]:
+    """Throughput with an evaluation that sleeps for a second, relative to the ideal."""
+    import ray
+
+    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    found = {}
+    for name, make in MAKERS.items():
+        executor = make(Resources(workers=WORKERS))
+        evaluate = Sleeping(1.0)
+        list(executor.run(evaluate, trials(WORKERS)))  # warm
+        ratios = []
+        for _ in range(3):
+            started = time.monotonic()
+            batch = [Trial(number, trials(1)[0].arch) for number in range(SLEEPS)]
+            assert len(list(executor.run(evaluate, batch))) == SLEEPS
+            ratios.append(SLEEPS / WORKERS / (time.monotonic() - started))
+        executor.close()
+        found[name] = {"of_ideal": summary(ratios)}
+    ray.shutdown()
+    return {"workers": WORKERS, "seconds_each": 1.0, "trials": SLEEPS, **found}
+
+
+def validation() -> dict[str, Any]:
+    """Real validations a second, of each executor over those of the serial one on one thread."""
+    supernet = load_supernet("mobilenet-fmnist")
+    codes = supernet.space.sample_codes(ROUNDS * PER_ROUND, np.random.default_rng(SEED))
+    archs = supernet.space.decode(supernet.space.canonical_codes(codes))
+    setups: dict[str, tuple[Executor, int]] = {
+        "serial_1_thread": (SerialExecutor(), 1), "serial_2_threads": (SerialExecutor(), 2),
+        "process_2_workers": (ProcessExecutor(Resources(workers=2, threads=1)), 1),
+        "ray_2_workers": (RayExecutor(Resources(workers=2, threads=1)), 1)}
+    evaluators = {name: InheritedEvaluator(supernet) for name in setups}
+    seconds: dict[str, list[float]] = {name: [] for name in setups}
+    for number in range(-1, ROUNDS):  # the first one is not counted
+        batch = [Trial(i, arch) for i, arch in enumerate(
+            archs[max(number, 0) * PER_ROUND:][:PER_ROUND] if number >= 0
+            else [supernet.space.extreme(largest=largest) for largest in (True, False)])]
+        errors = {}
+        names = [*setups][number % 4:] + [*setups][:number % 4]
+        for name in names:
+            executor, threads = setups[name]
+            torch.set_num_threads(threads)
+            started = time.monotonic()
+            outcomes = list(executor.run(evaluators[name], batch))
+            if number >= 0:
+                seconds[name].append(time.monotonic() - started)
+            errors[name] = sorted((o.trial.id, o.metrics["error"]) for o in outcomes)
+        one_thread = [errors[name] for name in names if name != "serial_2_threads"]
+        assert all(found == one_thread[0] for found in one_thread)
+    torch.set_num_threads(1)
+    for executor, _ in setups.values():
+        executor.close()
+    return {"rounds": ROUNDS, "validations_per_round": PER_ROUND,
+            "load_average_after": round(os.getloadavg()[1], 1),
+            "same_errors_with_one_thread": True,
+            "seconds_per_validation_serial_1_thread": round(
+                statistics.median(seconds["serial_1_thread"]) / PER_ROUND, 3),
+            "times_as_fast_as": {
+                base: {name: summary([b / a for a, b in zip(taken, seconds[base], strict=True)])
+                       for name, taken in seconds.items() if name != base}
+                for base in ("serial_1_thread", "serial_2_threads")},
+            "ray_over_process": summary([b / a for a, b in zip(
+                seconds["ray_2_workers"], seconds["process_2_workers"], strict=True)])}
+
+
+def equal_ledgers() -> dict[str, Any]:
+    """Ledgers of executors with two workers against serial ones."""
+    found = {}
+    for name, make in MAKERS.items():
+        executor = make(Resources(workers=2))
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = sum(ledger_equal(
+                reference(Path(folder), seed),
+                search(executor, Path(folder) / f"{seed}.journal", seed=seed, evaluate=Toy(0.05)))
+                for seed in SEEDS)
+        executor.close()
+    return {"seeds": len(SEEDS), "equal": found}
+
+
+def killed_workers() -> dict[str, Any]:
+    """In each run one worker is killed at a random moment."""
+    rng = np.random.default_rng(SEED)
+    found: dict[str, Any] = {}
+    for name, make in MAKERS.items():
+        executor = make(Resources(workers=2))
+        equal = kills = 0
+        moments = []
+        for seed in range(WORKER_KILLS):
+            with tempfile.TemporaryDirectory() as root:
+                expected = reference(Path(root), seed)
+                moment = float(rng.uniform(0.0, 2.0))
+                pids = Path(root) / "pids"
+                pids.mkdir()
+                struck: list[int] = []
+                killer = threading.Thread(target=strike, args=(moment, pids, struck))
+                killer.start()
+                ledger = search(executor, Path(root) / "found.journal", seed=seed,
+                                evaluate=Marked(0.4, pids))
+                killer.join()
+                equal += ledger_equal(expected, ledger)
+                kills += len(struck)
+                moments.append(round(moment, 2))
+        executor.close()
+        found[name] = {"kills": kills, "equal": equal, "seconds_after_first_trial": moments}
+    return {"runs": WORKER_KILLS, **found}
+
+
+def strike(moment: float, folder: Path, struck: list[int]) -> None:
+    """Kills one of the processes that evaluate, some seconds after the first trial has begun."""
+    wait_for(lambda: any(folder.iterdir()))
+    time.sleep(moment)
+    pid = int(min(folder.iterdir()).name)
+    os.kill(pid, signal.SIGKILL)
+    struck.append(pid)
+
+
+def killed_drivers() -> dict[str, Any]:
+    """In each run the process that searches is killed, and another goes on with its ledger."""
+    rng = np.random.default_rng(SEED)
+    found: dict[str, Any] = {}
+    for name in MAKERS:
+        equal, there = 0, []
+        for seed in range(DRIVER_KILLS):
+            with tempfile.TemporaryDirectory() as root:
+                storage, pids = Path(root) / "found.journal", Path(root) / "pids"
+                pids.mkdir()
+                command = [sys.executable, __file__, name, str(storage), str(pids), str(seed)]
+                driver = subprocess.Popen(command)
+                wait_for(lambda folder=pids: any(folder.iterdir()))
+                time.sleep(float(rng.uniform(0.0, 2.0)))
+                driver.kill()
+                driver.wait()
+                there.append(storage.read_text().count('"nas:trial_id"')
+                             if storage.exists() else 0)
+                subprocess.run(command, check=True)
+                equal += ledger_equal(reference(Path(root), seed), search(
+                    SerialExecutor(), storage, seed=seed, evaluate=Never()))
+        found[name] = {"equal": equal, "trials_in_the_ledger_when_killed": there}
+    return {"runs": DRIVER_KILLS, **found}
+
+
+class Never:
+    """An evaluation that is not needed."""
+
+    def __call__(self, arch: Any) -> Mapping[str, float]:
+        """Ends the script."""
+        sys.exit(f"BROKEN: {arch} is missing in a finished ledger")
+
+
+def run_to_be_killed(name: str, storage: str, pids: str, seed: str) -> None:
+    """Searches with two workers, or goes on with what the storage has."""
+    executor = MAKERS[name](Resources(workers=2))
+    search(executor, Path(storage), seed=int(seed), evaluate=Marked(0.4, Path(pids)))
+    executor.close()
+
+
+def lost_node() -> dict[str, Any]:
+    """A cluster of two machines, both on this one; one of them is lost during the search."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True,
+                      head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    executor = RayExecutor(Resources(workers=2, address=cluster.address))
+    with tempfile.TemporaryDirectory() as root:
+        pids = Path(root) / "pids"
+        pids.mkdir()
+
+        def lose() -> None:
+            wait_for(lambda: len(list(pids.iterdir())) == 2)
+            time.sleep(0.7)
+            cluster.remove_node(node, allow_graceful=False)
+
+        loser = threading.Thread(target=lose)
+        loser.start()
+        found = search(executor, Path(root) / "found.journal", seed=SEED,
+                       evaluate=Marked(1.0, pids))
+        loser.join()
+        equal = ledger_equal(reference(Path(root), SEED), found)
+    executor.close()
+    cluster.shutdown()
+    return {"nodes": 2, "lost": 1, "equal": equal}
+
+
+def reference(folder: Path, seed: int) -> Ledger:
+    """Returns the serial ledger of a seed."""
+    return search(SerialExecutor(), folder / f"serial-{seed}.journal", seed=seed, evaluate=Toy())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Waits; ends the script if it is in vain."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit("BROKEN: nothing happened")
+        time.sleep(0.01)
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Returns median and extremes."""
+    return {"median": round(statistics.median(values), 3), "least": round(min(values), 3),
+            "most": round(max(values), 3)}
+
+
+if __name__ == "__main__":
+    main()
