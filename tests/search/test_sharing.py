@@ -356,3 +356,18 @@ def test_failed_and_partial_outcomes_of_claims_are_read_back(
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="joining: "):
         Joining(**wrong)
+
+
+def test_interrupted_process_gives_its_claims_up(
+        search: Drive, storage: Path | str, alone: Ledger, make_ledger: MakeLedger,
+        problem: Problem) -> None:
+    def interrupted(_: Arch) -> Mapping[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(storage, evaluate=interrupted, join=replace(JOIN, workers=3))
+    ledger = make_ledger(problem, storage)
+    assert is_clean(ledger)
+    assert ledger.outcomes() == []
+    search(storage)
+    assert ledger_equal(ledger, alone)
