@@ -10,11 +10,7 @@ from nas.core.protocols import CostModel, Predictor
 from nas.core.space import SearchSpace
 from nas.core.types import FloatArray, IntArray
 from nas.evaluation.cascade import CostStage
-from predictors.surrogate.auto import AutoSurrogate
-from predictors.surrogate.registry import SURROGATES
-
-# Fitted anew after each batch of validations: the others would take longer than these do.
-QUICK_SURROGATES = ("gaussian_process", "forest")
+from predictors.surrogate.rechosen import RechosenSurrogate
 
 
 def known_objectives(models: Sequence[CostModel], names: Sequence[str]) -> Mapping[str, OfCodes]:
@@ -37,8 +33,7 @@ def code_features(space: SearchSpace, models: Sequence[CostModel]) -> OfCodes:
 
 def make_predictor(seed: int) -> Predictor:
     """Returns the predictor that searchers learn."""
-    candidates = {name: SURROGATES.get(name).resolve() for name in QUICK_SURROGATES}
-    return AutoSurrogate(seed=seed, candidates=candidates)
+    return RechosenSurrogate(seed=seed)
 
 
 def bound_excess(stages: Sequence[CostStage]) -> OfCodes | None:

@@ -36,8 +36,9 @@ class Forecast:
 class Forecaster:
     """Learns each objective that a problem does not know.
 
-    A learnt objective whose values are all positive is learnt as its logarithm: errors of
-    networks spread over decades, and what matters is the low end.
+    All objectives, known ones too, are taken on a scale that is nearly logarithmic: arsinh of
+    twice their ratio to the smallest found, which is defined for every number. Errors and
+    latencies of networks spread over decades, and the low end matters as much as the high one.
 
     Args:
         problem: Its features, known objectives and predictor are used.
@@ -60,14 +61,14 @@ class Forecaster:
                                  "predictor; give Problem(predictor=…) or use another searcher")
             seed = derive_seed(problem.seed, f"forecast of {objective.name}")
             self._predictors[place] = problem.predictor(seed)
-        self._logarithmic: frozenset[int] = frozenset()
+        self._unit = np.ones(len(problem.objectives))
         self._constant: dict[int, float] = {}
 
     def learn(self, codes: IntArray, values: FloatArray) -> None:
         """Learns from evaluated codes (R, genes) and their minimised objectives (R, K)."""
-        signs = np.array([sign(objective) for objective in self._objectives])
-        self._logarithmic = frozenset(
-            place for place in self._predictors if (signs[place] * values[:, place] > 0).all())
+        size = np.abs(values)
+        smallest = np.min(size, axis=0, initial=np.inf, where=size > 0)
+        self._unit = np.where(np.isfinite(smallest), smallest / 2.0, 1.0)
         rows = _telling(values)
         described = self._features(codes[rows])
         scaled = self.scaled(values)[rows]
@@ -80,11 +81,7 @@ class Forecaster:
 
     def scaled(self, values: FloatArray) -> FloatArray:
         """Returns minimised objectives (R, K) on the scale on which they are forecast."""
-        out = values.copy()
-        for place in self._logarithmic:
-            which = sign(self._objectives[place])
-            out[:, place] = which * np.log(which * values[:, place])
-        return out
+        return np.asarray(np.arcsinh(values / self._unit))
 
     def known(self, codes: IntArray) -> FloatArray:
         """Returns the minimised known objectives of codes, (N, known)."""
@@ -97,7 +94,7 @@ class Forecaster:
         mean = np.empty((len(codes), len(self._objectives)))
         std = np.zeros_like(mean)
         known = [place for place in range(mean.shape[1]) if place not in self._predictors]
-        mean[:, known] = self.known(codes)
+        mean[:, known] = np.arcsinh(self.known(codes) / self._unit[known])
         for start in range(0, len(codes), _CHUNK):
             rows = slice(start, start + _CHUNK)
             described = self._features(codes[rows]) if self._predictors else None

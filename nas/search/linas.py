@@ -23,12 +23,12 @@ _POOL = 2048  # random candidates that the first sample is chosen from, in a lar
 _LEAST = 8  # validations before which nothing is predicted
 _BEST = 64  # validated networks that the search on predictions starts from
 _REFIT = 0.04  # growth of what is known at which it is learnt anew
-_WIDE = 4  # every so many trials aims at all of the objectives' range, not at the front's
+_WIDE = 8  # every so many trials aims at all of the objectives' range, not at the front's
 
 
 def default_warm_up(budget: int | None) -> int:
-    """Returns the first sample's size: 16, and at most a quarter of the validations."""
-    return 16 if budget is None else max(4, min(16, budget // 4))
+    """Returns the first sample's size: 12, and at most a quarter of the validations."""
+    return 12 if budget is None else max(4, min(12, budget // 4))
 
 
 class Linas:
@@ -41,7 +41,7 @@ class Linas:
     that are expected to enlarge the hypervolume most, where one that is taken, or still being
     validated, counts as found with the values that are expected of it.
 
-    The volume is counted up to a point just beyond the front's ends, and for every fourth trial
+    The volume is counted up to a point just beyond the front's ends, and for every eighth trial
     up to the worst found in the first sample: else no network beyond the best is looked for.
 
     Deviations from the paper: expected hypervolume improvement instead of the best predicted
@@ -138,9 +138,8 @@ class Linas:
         if self._pending:
             waiting = self._problem.space.encode(list(self._pending.values()))
             found = np.concatenate([found, self._forecaster.forecast(waiting).mean])
-        # The widest reference stays: that of the first sample, whatever has been found since.
-        wide = upper_fence(self._forecaster.scaled(self._values[:self._size]))
-        picker = Picker(forecast, found, [near_reference(found), wide], rng=rng,
+        wide = self._widest()
+        picker = Picker(forecast, found, [near_reference(found, wide), wide], rng=rng,
                         allowed=self._intake.unseen(forecast.codes))
         trials: list[Trial] = []
         while len(trials) < n:
@@ -162,7 +161,7 @@ class Linas:
             self._forecaster.learn(self._codes, self._values)
             best = np.concatenate(sort_fronts(self._values))[:_BEST]
             found = self._forecaster.scaled(self._values)
-            reference = near_reference(found)
+            reference = near_reference(found, self._widest())
 
             def worth(codes: IntArray) -> FloatArray:
                 expected = self._forecaster.forecast(codes)
@@ -173,3 +172,8 @@ class Linas:
             self._forecast = self._forecaster.forecast(codes)
             self._learnt = known
         return self._forecast
+
+    def _widest(self) -> FloatArray:
+        # Stays where the first sample put it, whatever has been found since.
+        fence = upper_fence(self._values[:self._size])
+        return np.asarray(self._forecaster.scaled(fence[None])[0])

@@ -14,12 +14,16 @@ _SHORTLIST = 128  # of each reference, among which a batch is picked
 _BEYOND = 0.05  # of the front's range, at both of its ends
 
 
-def near_reference(found: FloatArray) -> FloatArray:
-    """Returns the point just beyond the worst objectives of the front of what was found, (K,)."""
+def near_reference(found: FloatArray, most: FloatArray) -> FloatArray:
+    """Returns the point just beyond the worst objectives of the front of what was found, (K,).
+
+    But nowhere beyond `most` (K,): a front may end in networks that are fast and of no use.
+    """
     front = found[non_dominated(found)]
     worst = front.max(axis=0)
     span = worst - front.min(axis=0)
-    return np.asarray(worst + _BEYOND * np.where(span > 0, span, np.abs(worst) + 1e-12))
+    beyond = worst + _BEYOND * np.where(span > 0, span, np.abs(worst) + 1e-12)
+    return np.asarray(np.minimum(beyond, most))
 
 
 def upper_fence(values: FloatArray) -> FloatArray:

@@ -65,7 +65,8 @@ def test_nothing_found_yet_leaves_all_of_the_box() -> None:
 
 def test_near_reference_is_just_beyond_the_front_and_outliers_are_behind_the_fence() -> None:
     found = np.array([[1.0, 9.0], [2.0, 5.0], [3.0, 1.0], [50.0, 9.5]])
-    np.testing.assert_allclose(near_reference(found), [3.1, 9.4])
+    np.testing.assert_allclose(near_reference(found, np.array([99.0, 99.0])), [3.1, 9.4])
+    np.testing.assert_allclose(near_reference(found, np.array([99.0, 6.0])), [3.1, 6.0])
     values = np.array([[1.0], [2.0], [3.0], [4.0], [100.0]])
     assert upper_fence(values)[0] == pytest.approx(4.0 + 1.5 * 2.0)
     assert upper_fence(values[:4])[0] == 4.0

@@ -117,4 +117,4 @@ def test_bad_options_are_one_line(make_problem: MakeProblem) -> None:
         Linas(make_problem(), warm_up=3)
     with pytest.raises(InputError, match="learns error, and the problem has no predictor"):
         Linas(replace(make_problem(), predictor=None))
-    assert [default_warm_up(budget) for budget in (None, 8, 32, 64, 1000)] == [16, 4, 8, 16, 16]
+    assert [default_warm_up(budget) for budget in (None, 8, 32, 64, 1000)] == [12, 4, 8, 12, 12]
