@@ -23,7 +23,7 @@ _POOL = 2048  # random candidates that the first sample is chosen from, in a lar
 _LEAST = 8  # validations before which nothing is predicted
 _BEST = 64  # validated networks that the search on predictions starts from
 _REFIT = 0.04  # growth of what is known at which it is learnt anew
-_WIDE = 8  # every so many trials aims at all of the objectives' range, not at the front's
+_WIDE = 16  # every so many trials aims at all of the objectives' range, not at the front's
 
 
 def default_warm_up(budget: int | None) -> int:
@@ -41,7 +41,7 @@ class Linas:
     that are expected to enlarge the hypervolume most, where one that is taken, or still being
     validated, counts as found with the values that are expected of it.
 
-    The volume is counted up to a point just beyond the front's ends, and for every eighth trial
+    The volume is counted up to a point just beyond the front's ends, and for every sixteenth trial
     up to the worst found in the first sample: else no network beyond the best is looked for.
 
     Deviations from the paper: expected hypervolume improvement instead of the best predicted

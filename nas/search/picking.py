@@ -29,11 +29,11 @@ def near_reference(found: FloatArray, most: FloatArray) -> FloatArray:
 def upper_fence(values: FloatArray) -> FloatArray:
     """Returns the largest value of each column (R, K) that is no outlier, (K,).
 
-    That is at most the upper quartile and one and a half times the range between the quartiles
-    (Tukey 1977, section 2C).
+    That is at most the upper quartile and three times the range between the quartiles, beyond
+    which a value is far out (Tukey 1977, section 2D).
     """
     low, high = np.quantile(values, (0.25, 0.75), axis=0)
-    return np.asarray(np.minimum(values.max(axis=0), high + 1.5 * (high - low)))
+    return np.asarray(np.minimum(values.max(axis=0), high + 3.0 * (high - low)))
 
 
 class Picker:

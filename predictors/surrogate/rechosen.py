@@ -20,7 +20,8 @@ from predictors.surrogate.trees import boosting
 
 # Smooth, because searches give it logarithms, and features that count as well as steps.
 QUICK: Mapping[str, SurrogateFactory] = {
-    "gaussian_process": partial(GaussianProcess, smoothness=2.5), "boosting": boosting}
+    "gaussian_process": partial(GaussianProcess, smoothness=2.5, trend=True),
+    "boosting": boosting}
 
 _FOLDS = 5
 _GROWTH = 1.5

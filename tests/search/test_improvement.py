@@ -68,5 +68,5 @@ def test_near_reference_is_just_beyond_the_front_and_outliers_are_behind_the_fen
     np.testing.assert_allclose(near_reference(found, np.array([99.0, 99.0])), [3.1, 9.4])
     np.testing.assert_allclose(near_reference(found, np.array([99.0, 6.0])), [3.1, 6.0])
     values = np.array([[1.0], [2.0], [3.0], [4.0], [100.0]])
-    assert upper_fence(values)[0] == pytest.approx(4.0 + 1.5 * 2.0)
+    assert upper_fence(values)[0] == pytest.approx(4.0 + 3.0 * 2.0)
     assert upper_fence(values[:4])[0] == 4.0
