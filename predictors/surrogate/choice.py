@@ -44,9 +44,18 @@ def preferred(held_out: Mapping[str, Prediction], y: FloatArray) -> str:
     best = max(single, key=lambda name: tau(held_out[name].mean, y))
     if MEAN not in held_out:
         return best
-    one, all_of_them = held_out[best].mean, held_out[MEAN].mean
-    gain = tau(one, y) - tau(all_of_them, y)
+    return best if clearly_better(held_out[best], held_out[MEAN], y) else MEAN
+
+
+def clearly_better(one: Prediction, other: Prediction, y: FloatArray) -> bool:
+    """Returns whether one ranks labels better by more than a standard error of the difference.
+
+    The standard error is that of the jackknife over labels (Arvesen 1969).
+    """
+    gain = tau(one.mean, y) - tau(other.mean, y)
+    if gain <= 0:
+        return False
     kept = ~np.eye(len(y), dtype=np.bool_)
-    gains = np.array([tau(one[rows], y[rows]) - tau(all_of_them[rows], y[rows]) for rows in kept])
-    error = np.sqrt((len(y) - 1) * gains.var())
-    return best if gain > error else MEAN
+    gains = np.array([tau(one.mean[rows], y[rows]) - tau(other.mean[rows], y[rows])
+                      for rows in kept])
+    return bool(gain > np.sqrt((len(y) - 1) * gains.var()))

@@ -23,16 +23,13 @@ class GaussianProcess:
         seed: Where the optimiser restarts.
         smoothness: ν of the kernel, 0.5, 1.5 or 2.5. The default is rough, because features of
             architectures are mostly steps.
-        trend: Whether a linear trend is part of the prior, so that what lies beyond the labelled
-            rows goes on as they do, instead of falling back to their mean.
     """
 
     least_rows = 4
 
-    def __init__(self, *, seed: int, smoothness: float = 0.5, trend: bool = False) -> None:
+    def __init__(self, *, seed: int, smoothness: float = 0.5) -> None:
         self._seed = seed
         self._smoothness = smoothness
-        self._trend = trend
         self._fitted: tuple[Standardiser, Standardiser, Any] | None = None
 
     def fit(self, x: FloatArray, y: FloatArray) -> None:
@@ -62,19 +59,9 @@ class GaussianProcess:
                           np.asarray(target.scale * std))
 
     def _kernel(self, columns: int) -> Any:
-        from sklearn.gaussian_process.kernels import (
-            ConstantKernel,
-            DotProduct,
-            Matern,
-            WhiteKernel,
-        )
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
         typical = float(np.sqrt(columns))  # distances of standardised features grow like this
-        kernel = (ConstantKernel(1.0, (1e-2, 1e3))
-                  * Matern(typical, (0.05 * typical, 100.0 * typical), nu=self._smoothness)
-                  + WhiteKernel(0.1, (1e-5, 3.0)))
-        if not self._trend:
-            return kernel
-        share = 1.0 / columns
-        slope = ConstantKernel(0.3 * share, (1e-4 * share, 50.0 * share))
-        return kernel + slope * DotProduct(0.0, "fixed")
+        return (ConstantKernel(1.0, (1e-2, 1e3))
+                * Matern(typical, (0.05 * typical, 100.0 * typical), nu=self._smoothness)
+                + WhiteKernel(0.1, (1e-5, 3.0)))

@@ -12,48 +12,46 @@ from nas.core.errors import InputError
 from nas.core.protocols import Prediction
 from nas.core.types import FloatArray, IntArray
 from predictors.surrogate.auto import held_out
-from predictors.surrogate.choice import MEAN, combined, preferred
+from predictors.surrogate.choice import clearly_better
 from predictors.surrogate.ensemble import assign_folds
-from predictors.surrogate.gaussian_process import GaussianProcess
 from predictors.surrogate.model import Surrogate, SurrogateFactory, check_training
+from predictors.surrogate.projected_process import ProjectedProcess
 from predictors.surrogate.trees import boosting
 
-# Smooth, because searches give it logarithms, and features that count as well as steps.
 QUICK: Mapping[str, SurrogateFactory] = {
-    "gaussian_process": partial(GaussianProcess, smoothness=2.5, trend=True),
-    "boosting": boosting}
+    "projected_process": ProjectedProcess, "boosting": boosting}
 
 _FOLDS = 5
-_GROWTH = 1.5
+_GROWTH = 2.0
 
 
 class RechosenSurrogate:
-    """Chooses a model, or the mean of all, by cross-validated rank, and keeps to it for a while.
+    """Keeps to its first model unless another clearly ranks better; asks again only now and then.
 
-    The choice (`predictors.surrogate.choice.preferred`, Kendall's τ over five folds) costs five
-    fits of each model, so it is made anew only once there are half as many labels more than at
-    the last one; a fit between two choices fits what was chosen. A model that needs more labels
-    than a fold leaves is not tried. So what is predicted depends on
-    the fits before: equal series of fits give equal predictions.
+    Clearly: see `predictors.surrogate.choice.clearly_better`, of Kendall's τ over five folds. That
+    costs five fits of each model, so it is asked anew only once there are twice as many labels as
+    the last time; a fit in between fits what was chosen. A model that needs more labels than a
+    fold leaves is not tried. So what is predicted depends on the fits before: equal series of fits
+    give equal predictions.
 
     Args:
         seed: Of folds and models.
         candidates: Name → factory.
 
     Attributes:
-        chosen: The name in use, ``"mean"`` for the mean of all; empty before the first fit.
+        chosen: The name in use; empty before the first fit.
 
     Raises:
-        InputError: No candidates, or one that is called ``"mean"``.
+        InputError: No candidates.
     """
 
     def __init__(self, *, seed: int, candidates: Mapping[str, SurrogateFactory] = QUICK) -> None:
-        if not candidates or MEAN in candidates:
-            raise InputError(f"a choice needs at least one candidate, and none called {MEAN!r}")
+        if not candidates:
+            raise InputError("a choice needs at least one candidate")
         self._seed = seed
         self._candidates = candidates
         self._chosen_at = 0
-        self._models: list[Surrogate] = []
+        self._model: Surrogate | None = None
         self.chosen = ""
 
     @property
@@ -71,22 +69,22 @@ class RechosenSurrogate:
         if len(y) >= _GROWTH * self._chosen_at:
             self.chosen = self._choice(able, x, y, fold)
             self._chosen_at = len(y)
-        self._models = [self._made(name) for name in (able if self.chosen == MEAN
-                                                      else [self.chosen])]
-        for model in self._models:
-            model.fit(x, y)
+        self._model = self._made(self.chosen)
+        self._model.fit(x, y)
 
     def predict(self, x: FloatArray) -> Prediction:
         """See `nas.core.protocols.Predictor`."""
-        if not self._models:
+        if self._model is None:
             raise InputError("nothing has been learnt yet; call fit before predict")
-        return combined([model.predict(x) for model in self._models])
+        return self._model.predict(x)
 
     def _choice(self, able: Sequence[str], x: FloatArray, y: FloatArray, fold: IntArray) -> str:
-        if len(able) == 1:
-            return able[0]
         found = {name: held_out(partial(self._made, name), x, y, fold) for name in able}
-        return preferred({**found, MEAN: combined(list(found.values()))}, y)
+        chosen = able[0]
+        for name in able[1:]:
+            if clearly_better(found[name], found[chosen], y):
+                chosen = name
+        return chosen
 
     def _made(self, name: str) -> Surrogate:
         return self._candidates[name](seed=self._seed)

@@ -15,6 +15,8 @@ SURROGATES = Registry("surrogate", (
         "std": "posterior", "source": "Bayesian ridge, MacKay 1992"}),
     Entry("gaussian_process", f"{_HERE}.gaussian_process:GaussianProcess", {
         "std": "posterior", "source": "Rasmussen and Williams 2006"}),
+    Entry("projected_process", f"{_HERE}.projected_process:ProjectedProcess", {
+        "std": "posterior", "source": "KPLS, Bouhlel et al. 2016"}),
     Entry("boosting", f"{_HERE}.trees:boosting", {
         "std": "ensemble", "source": "stochastic gradient boosting, Friedman 2002"}),
     Entry("forest", f"{_HERE}.trees:forest", {
