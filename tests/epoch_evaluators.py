@@ -13,7 +13,7 @@ from nas.core.problem import Objective
 from nas.core.space import Gene, GeneSpace
 
 SPACE = GeneSpace("toy/1", (Gene("a", tuple(range(1, 13))), Gene("kind", (
-    "good", "raises", "dies once", "dies", "slow"))))
+    "good", "raises", "dies once", "dies", "slow", "stuck"))))
 
 
 class ToyTraining:
@@ -63,8 +63,8 @@ class ToyTraining:
         if kind == "dies" or (kind == "dies once" and not marker.exists()):
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        if kind == "slow":
-            time.sleep(30)
+        if kind in ("slow", "stuck"):
+            time.sleep(30 if kind == "slow" else 3600)
 
     def _path(self, arch: Arch) -> Path:
         return self.folder / f"{arch.digest}.json"

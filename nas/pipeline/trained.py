@@ -18,7 +18,7 @@ from supernets.training.recipe import Recipe
 FOLDER = "training"  # in the run folder: see nas.evaluation.training_files
 
 # Peaks that did best on the shipped supernet: docs/benchmarks/trained.json.
-LEARNING_RATES = {"inherited": 0.02, "scratch": 0.2}
+LEARNING_RATES = {"inherited": 0.005, "scratch": 0.2}
 WARM_UP = 0.1  # of all epochs
 
 

@@ -1,6 +1,5 @@
 """`TuneExecutor` on one Ray of two cores, shared by the module."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from epoch_evaluators import SPACE, ToyTraining
 
 from nas.core.arch import Arch, make_arch
 from nas.core.errors import InputError
+from nas.core.problem import Objective
 from nas.core.resources import Resources
 from nas.core.trial import Outcome, Trial
 from nas.execution.ray_cluster import connect, disconnect
@@ -64,7 +64,9 @@ def test_bad_ones_are_stopped_early_and_know_what_they_cost(tmp_path: Path) -> N
 @pytest.mark.usefixtures("ray")
 def test_failures_are_outcomes_and_a_dead_worker_is_replaced(
         tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    evaluate = ToyTraining(tmp_path, total_epochs=2)
+    # The objectives disagree, so that nothing is stopped early.
+    evaluate = ToyTraining(tmp_path, total_epochs=2,
+                           objectives=(Objective("error", "%"), Objective("size", "1")))
     archs = [network(4, "raises"), network(3, "dies once"), network(2, "dies"), network(1)]
     outcomes = run(evaluate, archs, workers=2, attempts=2)
     assert outcomes[0].error == "ValueError: first line second line"
@@ -79,13 +81,11 @@ def test_failures_are_outcomes_and_a_dead_worker_is_replaced(
 @pytest.mark.usefixtures("ray")
 def test_nobody_waits_for_what_is_no_longer_wanted(tmp_path: Path) -> None:
     executor = TuneExecutor(Resources(workers=2))
-    trials = [Trial(0, network(1)), Trial(1, network(2, "slow"))]
+    trials = [Trial(0, network(1)), Trial(1, network(2, "stuck"))]
     outcomes = executor.run(ToyTraining(tmp_path, total_epochs=2), trials)
     assert next(outcomes).trial.id == 0
-    began = time.monotonic()
     outcomes.close()  # type: ignore[attr-defined]
-    assert not (tmp_path / "tune").exists()
-    assert time.monotonic() - began < 25  # the slow one would take 30
+    assert not (tmp_path / "tune").exists()  # and it was not waited for, which takes an hour
     executor.close()
 
 
