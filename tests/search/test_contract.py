@@ -92,7 +92,7 @@ def test_any_batch_size_gives_new_canonical_trials_numbered_in_order(
         assert space.canonical(outcome.trial.arch) == outcome.trial.arch
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_trial_passes_the_screen_the_first_ones_too(
         make_searcher: MakeSearcher, make_problem: MakeProblem, evaluate: Evaluator,
         size_of: Callable[[IntArray], FloatArray], space: GeneSpace, seed: int) -> None:
@@ -191,7 +191,7 @@ def test_finishing_order_changes_nothing(make_searcher: MakeSearcher, make_probl
     assert ledgers[0].batches() == ledgers[1].batches()
 
 
-@pytest.mark.parametrize("at", [0, 1, 9, 23])
+@pytest.mark.parametrize("at", [0, 9, 23])
 def test_resumed_after_an_interrupt_equals_uninterrupted(
         make_searcher: MakeSearcher, make_problem: MakeProblem, evaluate: Evaluator,
         make_ledger: Callable, tmp_path: Path, at: int) -> None:
@@ -229,7 +229,7 @@ def test_resumed_after_an_interrupt_equals_uninterrupted(
 
 
 @given(share=st.floats(0, 1))
-@settings(max_examples=12, deadline=None, suppress_health_check=[
+@settings(max_examples=6, deadline=None, suppress_health_check=[
     HealthCheck.function_scoped_fixture])
 def test_resumed_from_a_journal_cut_anywhere_equals_uninterrupted(
         make_searcher: MakeSearcher, make_problem: MakeProblem, evaluate: Evaluator,

@@ -1,6 +1,6 @@
 """Optuna's samplers as searchers: what they are told, and what the ledger is to Optuna's plots."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -133,6 +133,34 @@ def test_objectives_that_are_all_known_are_told_of_what_the_screen_keeps_out(
     assert all(trial.state is TrialState.COMPLETE and
                trial.values[0] == pytest.approx(1 / (trial.constraints["bound0"] + 11))
                for trial in broken)
+
+
+class Gate:
+    """Keeps out one candidate in four, by its digest."""
+
+    names = ("fourth",)
+
+    def __call__(self, arch: Arch) -> str | None:
+        return "fourth" if int(arch.digest, 16) % 4 == 0 else None
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def record(self) -> Mapping[str, Any]:
+        return {}
+
+    def recall(self, records: Iterable[Mapping[str, Any]]) -> None: ...
+
+
+def test_what_the_gate_keeps_out_breaks_no_bound(make_problem: MakeProblem,
+                                                 evaluate: Evaluator) -> None:
+    outcomes, counts = run("Constrained", replace(make_problem(), gate=Gate()),
+                           evaluate)
+    assert all(int(outcome.trial.arch.digest, 16) % 4 for outcome in outcomes)
+    assert counts["sampled"] == 20 + counts["duplicate"] + counts["size"] + counts["fourth"]
+    assert states()[TrialState.PRUNED] == counts["sampled"] - 20
+    broken = [trial for trial in Told.ended if trial.constraints["bound0"] > 0]
+    assert len(broken) == counts["size"]
+    assert counts["fourth"] > 0
 
 
 def test_genes_are_only_suggested_where_they_matter(
