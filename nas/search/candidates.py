@@ -53,9 +53,12 @@ class Candidates:
         return self._all is not None
 
     def sample(self, n: int, rng: np.random.Generator) -> IntArray:
-        """Returns all, or those of n random codes that pass, each once."""
-        return self._all if self._all is not None else self._passing(self._space.sample_codes(
-            n, rng))
+        """Returns all, or those of n random codes and both extremes that pass, each once."""
+        if self._all is not None:
+            return self._all
+        ends = self._space.encode([self._space.extreme(largest=largest)
+                                   for largest in (False, True)])
+        return self._passing(np.concatenate([ends, self._space.sample_codes(n, rng)]))
 
     def promising(self, known: IntArray, worth: OfCodes, rng: np.random.Generator) -> IntArray:
         """Returns all, or what an evolution towards the worthiest codes came by.
@@ -83,6 +86,15 @@ class Candidates:
             pool = np.concatenate([pool, new])
             values = np.concatenate([values, worth(new) if len(new) else np.empty(0)])
         return pool
+
+    def around(self, codes: IntArray) -> IntArray:
+        """Returns what differs from one of these codes (N, genes) in one gene, and passes."""
+        tried = [codes[:0]]
+        for column, gene in enumerate(self._space.genes):
+            moved = np.repeat(codes, len(gene.choices), axis=0)
+            moved[:, column] = np.tile(np.arange(len(gene.choices), dtype=CODE_DTYPE), len(codes))
+            tried.append(moved)
+        return self._passing(self._space.canonical_codes(np.concatenate(tried)))
 
     def _passing(self, codes: IntArray) -> IntArray:
         codes = np.unique(codes, axis=0)

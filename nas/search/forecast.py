@@ -83,6 +83,12 @@ class Forecaster:
         """Returns minimised objectives (R, K) on the scale on which they are forecast."""
         return np.asarray(np.arcsinh(values / self._unit))
 
+    @property
+    def known_places(self) -> list[int]:
+        """Which objectives are known."""
+        return [place for place, objective in enumerate(self._objectives)
+                if objective.name in self._known]
+
     def known(self, codes: IntArray) -> FloatArray:
         """Returns the minimised known objectives of codes, (N, known)."""
         columns = [sign(objective) * self._known[objective.name](codes)
@@ -93,7 +99,7 @@ class Forecaster:
         """Returns what is expected of codes; `learn` comes first."""
         mean = np.empty((len(codes), len(self._objectives)))
         std = np.zeros_like(mean)
-        known = [place for place in range(mean.shape[1]) if place not in self._predictors]
+        known = self.known_places
         mean[:, known] = np.arcsinh(self.known(codes) / self._unit[known])
         for start in range(0, len(codes), _CHUNK):
             rows = slice(start, start + _CHUNK)

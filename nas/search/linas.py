@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.core.arch import Arch
 from nas.core.errors import InputError
-from nas.core.pareto import sort_fronts
+from nas.core.pareto import non_dominated, sort_fronts
 from nas.core.problem import Problem, minimized
 from nas.core.rng import derive_rng
 from nas.core.trial import Outcome, Trial
@@ -15,15 +15,17 @@ from nas.search.candidates import Candidates
 from nas.search.forecast import Forecast, Forecaster
 from nas.search.improvement import expected_hypervolume_improvement
 from nas.search.intake import Intake, given
-from nas.search.picking import Picker, near_reference, upper_fence
+from nas.search.picking import Picker, upper_fence
 from nas.search.random_search import RandomStream
 from nas.search.space_filling import spread_out
 
 _POOL = 2048  # random candidates that the first sample is chosen from, in a large space
 _LEAST = 8  # validations before which nothing is predicted
 _BEST = 64  # validated networks that the search on predictions starts from
+_BOLD = 4  # every so many trials is a neighbour of the front, with more faith in chance
+_BOLDNESS = 3.0
+_FRONT = 32  # most members of the front whose neighbours are looked at
 _REFIT = 0.04  # growth of what is known at which it is learnt anew
-_WIDE = 16  # every so many trials aims at all of the objectives' range, not at the front's
 
 
 def default_warm_up(budget: int | None) -> int:
@@ -41,8 +43,11 @@ class Linas:
     that are expected to enlarge the hypervolume most, where one that is taken, or still being
     validated, counts as found with the values that are expected of it.
 
-    The volume is counted up to a point just beyond the front's ends, and for every sixteenth trial
-    up to the worst found in the first sample: else no network beyond the best is looked for.
+    The volume is counted up to the worst that the first sample has of an objective, outliers left
+    out, and up to the worst of all candidates of an objective that is known.
+
+    Every fourth trial is a neighbour of the front, one gene away, and its uncertainty counts three
+    times: predictions that are wrong and sure of it would blind the search for good.
 
     Deviations from the paper: expected hypervolume improvement instead of the best predicted
     ones, so that uncertainty counts, and that against what is validated instead of among the
@@ -74,6 +79,7 @@ class Linas:
         self._pending: dict[int, Arch] = {}
         self._codes = self._first
         self._values = np.empty((0, len(problem.objectives)))
+        self._worst = np.full(len(problem.objectives), np.nan)  # of what is known
         self._learnt = 0  # rows at the last fit
 
     @property
@@ -121,6 +127,8 @@ class Linas:
         rows = (spread_out(describe(codes), self._forecaster.known(codes), self._size, rng)
                 if len(codes) else np.empty(0, dtype=np.int64))
         self._first = codes[rows]
+        if len(codes):
+            self._worst[self._forecaster.known_places] = self._forecaster.known(codes).max(axis=0)
 
     def _from_first(self, n: int) -> list[Trial]:
         trials: list[Trial] = []
@@ -133,26 +141,40 @@ class Linas:
 
     def _from_forecast(self, n: int) -> list[Trial]:
         rng = derive_rng(self._problem.seed, "linas", index=self._intake.asked)
+        pickers = self._pickers(rng)
+        trials: list[Trial] = []
+        while len(trials) < n:
+            bold = self._intake.asked % _BOLD == 0
+            picker = next((one for one in (pickers[::-1] if bold else pickers)
+                           if one.best() is not None), None)
+            if picker is None:
+                break
+            row = picker.best()
+            assert row is not None
+            trial = self._intake.first(given(picker.take(row)), limit=1)
+            if trial is not None:
+                trials.append(trial)
+                for one in pickers:
+                    one.count(picker.expected(row))
+        return trials
+
+    def _pickers(self, rng: np.random.Generator) -> tuple[Picker, Picker]:
+        # The sober one, and the bold one that only looks around the front.
         forecast = self._renewed(rng)
         found = self._forecaster.scaled(self._values)
         if self._pending:
             waiting = self._problem.space.encode(list(self._pending.values()))
             found = np.concatenate([found, self._forecaster.forecast(waiting).mean])
-        wide = self._widest()
-        picker = Picker(forecast, found, [near_reference(found, wide), wide], rng=rng,
-                        allowed=self._intake.unseen(forecast.codes))
-        trials: list[Trial] = []
-        while len(trials) < n:
-            row = picker.best(int(self._intake.asked % _WIDE == 0))
-            if row is None:
-                break
-            trial = self._intake.first(given(forecast.codes[row:row + 1]), limit=1)
-            if trial is None:
-                picker.drop(row)
-            else:
-                picker.take(row)
-                trials.append(trial)
-        return trials
+        assert self._candidates is not None
+        front = self._codes[non_dominated(self._values)]
+        if len(front) > _FRONT:
+            front = front[np.sort(rng.choice(len(front), size=_FRONT, replace=False))]
+        around = self._forecaster.forecast(self._candidates.around(front))
+        bold = Forecast(around.codes, around.mean, _BOLDNESS * around.std)
+        reference = self._reference()
+        sober, daring = (Picker(one, found, reference, rng=rng,
+                                allowed=self._intake.unseen(one.codes)) for one in (forecast, bold))
+        return sober, daring
 
     def _renewed(self, rng: np.random.Generator) -> Forecast:
         known = len(self._values)
@@ -161,7 +183,7 @@ class Linas:
             self._forecaster.learn(self._codes, self._values)
             best = np.concatenate(sort_fronts(self._values))[:_BEST]
             found = self._forecaster.scaled(self._values)
-            reference = near_reference(found, self._widest())
+            reference = self._reference()
 
             def worth(codes: IntArray) -> FloatArray:
                 expected = self._forecaster.forecast(codes)
@@ -173,7 +195,8 @@ class Linas:
             self._learnt = known
         return self._forecast
 
-    def _widest(self) -> FloatArray:
-        # Stays where the first sample put it, whatever has been found since.
-        fence = upper_fence(self._values[:self._size])
-        return np.asarray(self._forecaster.scaled(fence[None])[0])
+    def _reference(self) -> FloatArray:
+        # The first sample did not look for the best yet, so it tells how bad is usual.
+        usual = upper_fence(self._forecaster.scaled(self._values[:self._size]))
+        worst = self._forecaster.scaled(self._worst[None])[0]
+        return np.where(np.isnan(worst), usual, worst)

@@ -47,8 +47,9 @@ def preferred(held_out: Mapping[str, Prediction], y: FloatArray) -> str:
     return best if clearly_better(held_out[best], held_out[MEAN], y) else MEAN
 
 
-def clearly_better(one: Prediction, other: Prediction, y: FloatArray) -> bool:
-    """Returns whether one ranks labels better by more than a standard error of the difference.
+def clearly_better(one: Prediction, other: Prediction, y: FloatArray, *,
+                   errors: float = 1.0) -> bool:
+    """Returns whether one ranks labels better by so many standard errors of the difference.
 
     The standard error is that of the jackknife over labels (Arvesen 1969).
     """
@@ -58,4 +59,4 @@ def clearly_better(one: Prediction, other: Prediction, y: FloatArray) -> bool:
     kept = ~np.eye(len(y), dtype=np.bool_)
     gains = np.array([tau(one.mean[rows], y[rows]) - tau(other.mean[rows], y[rows])
                       for rows in kept])
-    return bool(gain > np.sqrt((len(y) - 1) * gains.var()))
+    return bool(gain > errors * np.sqrt((len(y) - 1) * gains.var()))

@@ -46,17 +46,19 @@ class ProjectedProcess:
 
     Features and labels are standardised. Amplitudes, length scales and noise maximise the
     posterior under weak log-normal priors; the marginal likelihood alone has no maximum inside
-    with a dozen labels. The standard deviation is that of a new label, noise included. A fit takes
-    time N³.
+    with a dozen labels. A fit takes time N³.
 
     Args:
         seed: As every surrogate takes it; nothing here is random.
+        noise: Whether the standard deviation is that of a new label, or that of the function
+            behind the labels: a search has nothing to gain from luck.
     """
 
     least_rows = 4
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(self, *, seed: int, noise: bool = True) -> None:
         del seed
+        self._noise = noise
         self._fit: _Fit | None = None
 
     def fit(self, x: FloatArray, y: FloatArray) -> None:
@@ -84,7 +86,9 @@ class ProjectedProcess:
                          _distances(standard, fit.x))
         explained = (solve_triangular(fit.factor, shared.T, lower=True) ** 2).sum(axis=0)
         prior = np.exp(fit.parameters[0]) + np.exp(fit.parameters[2])
-        variance = np.maximum(prior - explained, _LEAST_VARIANCE) + _noise(fit.parameters)
+        variance = np.maximum(prior - explained, _LEAST_VARIANCE)
+        if self._noise:
+            variance += _noise(fit.parameters)
         return Prediction(np.asarray(fit.target.mean + fit.target.scale * (shared @ fit.weights)),
                           np.asarray(fit.target.scale * np.sqrt(variance)))
 

@@ -17,22 +17,26 @@ from predictors.surrogate.ensemble import assign_folds
 from predictors.surrogate.model import Surrogate, SurrogateFactory, check_training
 from predictors.surrogate.projected_process import ProjectedProcess
 from predictors.surrogate.trees import boosting
+from predictors.surrogate.warped import Warped
 
 QUICK: Mapping[str, SurrogateFactory] = {
-    "projected_process": ProjectedProcess, "boosting": boosting}
+    "projected_process": partial(ProjectedProcess, noise=False), "boosting": boosting}
 
 _FOLDS = 5
 _GROWTH = 2.0
+_ERRORS = 2.0
 
 
 class RechosenSurrogate:
     """Keeps to its first model unless another clearly ranks better; asks again only now and then.
 
-    Clearly: see `predictors.surrogate.choice.clearly_better`, of Kendall's τ over five folds. That
-    costs five fits of each model, so it is asked anew only once there are twice as many labels as
-    the last time; a fit in between fits what was chosen. A model that needs more labels than a
-    fold leaves is not tried. So what is predicted depends on the fits before: equal series of fits
-    give equal predictions.
+    Clearly: by two standard errors (`predictors.surrogate.choice.clearly_better`) of Kendall's τ
+    over five folds. That costs five fits of each model, so it is asked anew only once there are
+    twice as many labels as the last time; a fit in between fits what was chosen. A model that
+    needs more labels than a fold leaves is not tried. So what is predicted depends on the fits
+    before: equal series of fits give equal predictions. All models learn from labels on a scale on
+    which they are nearly normal (`predictors.surrogate.warped`): so they are sure where labels
+    crowd, at the end that counts.
 
     Args:
         seed: Of folds and models.
@@ -82,9 +86,9 @@ class RechosenSurrogate:
         found = {name: held_out(partial(self._made, name), x, y, fold) for name in able}
         chosen = able[0]
         for name in able[1:]:
-            if clearly_better(found[name], found[chosen], y):
+            if clearly_better(found[name], found[chosen], y, errors=_ERRORS):
                 chosen = name
         return chosen
 
     def _made(self, name: str) -> Surrogate:
-        return self._candidates[name](seed=self._seed)
+        return Warped(self._candidates[name](seed=self._seed))

@@ -4,9 +4,10 @@ Validation is timed in rounds: in each, every executor validates the same archit
 shipped supernet, which no round had before, one executor after the other, in an order that turns
 from round to round. Ratios are of one round, for other programs share the machine.
 
-    python tests/benchmarks/bench_executors.py
+    python tests/benchmarks/bench_executors.py [PART …]
 """
 
+import json
 import os
 import signal
 import statistics
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _report import write_report
+from _report import FOLDER, write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # execution_evaluators, in workers, too
 
@@ -47,16 +48,19 @@ MAKERS: Mapping[str, Callable[[Resources], Executor]] = {
 
 
 def main() -> None:
-    """Runs all parts and writes the report; or one search, if it is told to, to be killed."""
-    if len(sys.argv) > 1:
-        run_to_be_killed(*sys.argv[1:])
+    """Runs all parts, or those named, and writes the report; or one search, to be killed."""
+    names = sys.argv[1:]
+    if names and names[0] in MAKERS:
+        run_to_be_killed(*names)
         return
-    figures: dict[str, Any] = {}
-    parts = (equal_ledgers, killed_workers, killed_drivers, lost_node, sleeping, validation)
-    for part in parts:
-        figures[part.__name__] = part()
-        print(part.__name__, figures[part.__name__], flush=True)
-    print(write_report("executors", figures, seed=SEED))
+    parts = {part.__name__: part for part in (equal_ledgers, killed_workers, killed_drivers,
+                                              lost_node, sleeping, validation)}
+    path = FOLDER / "executors.json"
+    figures = json.loads(path.read_text())["figures"] if names and path.is_file() else {}
+    for name in names or parts:
+        figures[name] = parts[name]()
+        print(name, figures[name], flush=True)
+        write_report("executors", figures, seed=SEED)
 
 
 def sleeping() -> dict[str, Any]:
