@@ -69,33 +69,38 @@ def test_first_sample_covers_what_is_known_and_keeps_apart() -> None:
     assert len(spread_out(features[:3], known[:3], 10, rng)) == 3
 
 
-def test_a_known_objective_is_never_predicted(make_problem: MakeProblem,
-                                              evaluate: Evaluator) -> None:
-    learnt: list[FloatArray] = []
+def test_only_what_is_not_known_is_learnt(make_problem: MakeProblem, evaluate: Evaluator) -> None:
+    learnt: list[list[FloatArray]] = []
 
     class Records:
         def fit(self, x: FloatArray, y: FloatArray) -> None:
             del x
-            learnt.append(np.exp(y))
+            learnt[-1].append(y)
 
         def predict(self, x: FloatArray) -> Prediction:
             return Prediction(np.zeros(len(x)), np.ones(len(x)))
 
-    problem = replace(make_problem(), predictor=lambda _: Records())
+    def predictor(seed: int) -> Records:
+        del seed
+        learnt.append([])
+        return Records()
+
+    problem = replace(make_problem(), predictor=predictor)
     evaluated(Linas(problem, budget=32), problem, evaluate, 32)
-    assert learnt
-    assert all((errors > 5).all() for errors in learnt)  # speeds are below 0.2
+    assert [len(fits) > 3 for fits in learnt] == [True]
+    evaluated(Linas(replace(problem, known={}), budget=32), problem, evaluate, 32)
+    assert len(learnt) == 3
 
 
 def test_finds_more_than_chance(make_problem: MakeProblem, evaluate: Evaluator) -> None:
     reference = np.array([26.0, 0.0])
     ratios = []
-    for seed in range(5):
+    for seed in range(7):
         problem = make_problem(seed=seed)
         volumes = [hypervolume(evaluated(searcher, problem, evaluate, 40), reference)
                    for searcher in (Linas(problem, budget=40), RandomSearch(problem))]
         ratios.append(volumes[0] / volumes[1])
-    assert min(ratios) > 1.0
+    assert np.median(ratios) > 1.04
 
 
 def test_what_needs_no_evaluation_at_all_needs_no_predictor(
