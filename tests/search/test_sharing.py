@@ -172,7 +172,7 @@ def test_process_that_comes_late_or_resumes_takes_part(
 def test_end_that_one_process_decides_is_that_of_all(
         search: Drive, storage: Path | str, alone: Ledger, make_ledger: MakeLedger,
         problem: Problem, evaluate: Evaluator, tmp_path: Path) -> None:
-    log = Log(tmp_path / "log", evaluate, sleep_s=0.01)
+    log = Log(tmp_path / "log", evaluate, sleep_s=0.1)
 
     def impatient(outcomes: Sequence[Outcome]) -> str | None:
         return "time is over" if len(outcomes) >= 16 else None
