@@ -36,13 +36,14 @@ CAPS = {"linas": 400}
 MARKS = (32, 64, 128, 256)
 
 
-def ours(name: str, bench: Benchmark, seed: int, *, known: bool, cap: int) -> FloatArray:
+def ours(name: str, bench: Benchmark, seed: int, *, known: bool, cap: int,
+         ask: int) -> FloatArray:
     """Returns the objectives of what one of our searchers evaluates, (≤ cap, 2)."""
     problem = bench.problem(seed, latency_known=known)
     searcher = make_searcher(name, problem, budget=DEFAULTS.budget)
     found = np.empty((0, 2))
     while len(found) < cap:
-        batch = list(SerialExecutor().run(bench.evaluate, searcher.ask(DEFAULTS.ask)))
+        batch = list(SerialExecutor().run(bench.evaluate, searcher.ask(ask)))
         if not batch:
             break
         searcher.tell(batch)
@@ -72,11 +73,11 @@ class Kept:
             file.write(json.dumps(self.runs[key]) + "\n")
 
 
-def run(name: str, bench: Benchmark, seed: int, variant: str) -> FloatArray:
+def run(name: str, bench: Benchmark, seed: int, variant: str, ask: int) -> FloatArray:
     """Returns the hypervolume's share after each evaluation of one run."""
     cap = CAPS.get(name, CAP)
     found = (PEERS[name](SPACE, bench.values, cap, seed) if name in PEERS
-             else ours(name, bench, seed, known=variant == "V2", cap=cap))
+             else ours(name, bench, seed, known=variant == "V2", cap=cap, ask=ask))
     return bench.curve(found)
 
 
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[*OURS, *PEERS])
     parser.add_argument("--variants", nargs="+", default=["V1", "V2"])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--ask", type=int, default=DEFAULTS.ask, help="trials at once, of ours")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     kept = Kept(options.work / "searchers.jsonl")
@@ -146,11 +148,11 @@ def main() -> None:
                     key = (name, device, variant, seed)
                     if key not in kept.runs:
                         start = time.process_time()
-                        curve = run(name, bench, seed, variant)
+                        curve = run(name, bench, seed, variant, options.ask)
                         kept.add(key, curve, time.process_time() - start)
         print(f"seed {seed} done", flush=True)
     figures: dict[str, Any] = {"targets": TARGETS, "caps": {"all": CAP, **CAPS},
-                               "ask": DEFAULTS.ask, "budget_option": DEFAULTS.budget}
+                               "ask": options.ask, "budget_option": DEFAULTS.budget}
     for name in [*OURS, *PEERS]:
         for variant in ("V1", "V2"):
             for device in problems:

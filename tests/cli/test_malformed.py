@@ -236,31 +236,40 @@ def test_journal_that_is_a_folder(kit: Kit, capsys: pytest.CaptureFixture[str]) 
 
 def journal_damages() -> list[Any]:
     # What a random byte changes may be a time stamp, so the damages are chosen.
-    def line(number: int, old: str, new: str) -> Damage:
+    def last_trial(lines: list[bytes]) -> int:
+        # Behind it stands that nobody is at work on the journal any more.
+        return max(number for number, line in enumerate(lines) if b'"nas:trial_id"' in line)
+
+    def trial(old: str, new: str) -> Damage:
         def apply(data: bytes) -> bytes:
-            lines = data.decode().splitlines(keepends=True)
-            assert old in lines[number], lines[number]
-            lines[number] = lines[number].replace(old, new)
-            return "".join(lines).encode()
+            lines = data.splitlines(keepends=True)
+            number = last_trial(lines)
+            assert old.encode() in lines[number], lines[number]
+            lines[number] = lines[number].replace(old.encode(), new.encode())
+            return b"".join(lines)
 
         return apply
+
+    def twice(data: bytes) -> bytes:
+        lines = data.splitlines(keepends=True)
+        return data + lines[last_trial(lines)]
 
     damages: dict[str, Damage] = {
         "not-a-journal": lambda data: b"PNG" + data,
         "zeros": lambda data: data[:900] + bytes(900) + data[1800:],
         "line-missing": lambda data: b"".join(data.splitlines(keepends=True)[1:]),
-        "trial-twice": lambda data: data + data.splitlines(keepends=True)[-1],
+        "trial-twice": twice,
         "half-line-in-the-middle": lambda data: data[:3000] + b"\n" + data[3300:],
         "other-space": lambda data: data.replace(b"mobilenet-tiny/1", b"mobilenet-huge/1"),
-        "digest": line(-1, '"nas:digest":"', '"nas:digest":"0'),
-        "no-digest": line(-1, '"nas:digest"', '"nas:dogest"'),
-        "no-arch": line(-1, '"nas:arch"', '"nas:orch"'),
-        "no-metrics": line(-1, '"nas:metrics"', '"nas:matrics"'),
-        "metrics-that-are-text": line(-1, '"nas:metrics":{', '"nas:metrics":{"note":"low",'),
-        "metrics-of-another": line(-1, '"nas:metrics":{"error":', '"nas:metrics":{"error":1'),
-        "values": line(-1, '"values":[', '"values":[1'),
-        "batch": line(-1, '"nas:batch":', '"nas:batch":7,"x":'),
-        "trial-id": line(-1, '"nas:trial_id":', '"nas:trial_id":"x","y":'),
+        "digest": trial('"nas:digest":"', '"nas:digest":"0'),
+        "no-digest": trial('"nas:digest"', '"nas:dogest"'),
+        "no-arch": trial('"nas:arch"', '"nas:orch"'),
+        "no-metrics": trial('"nas:metrics"', '"nas:matrics"'),
+        "metrics-that-are-text": trial('"nas:metrics":{', '"nas:metrics":{"note":"low",'),
+        "metrics-of-another": trial('"nas:metrics":{"error":', '"nas:metrics":{"error":1'),
+        "values": trial('"values":[', '"values":[1'),
+        "batch": trial('"nas:batch":', '"nas:batch":7,"x":'),
+        "trial-id": trial('"nas:trial_id":', '"nas:trial_id":"x","y":'),
         "list": lambda data: data + b"[]\n",
         "number": lambda data: data + b"7\n",
         "unknown-operation": lambda data: data + b'{"op_code":99,"worker_id":"x"}\n',
