@@ -43,8 +43,8 @@ class Linas:
     that are expected to enlarge the hypervolume most, where one that is taken, or still being
     validated, counts as found with the values that are expected of it.
 
-    The volume is counted up to the worst that the first sample has of an objective, outliers left
-    out, and up to the worst of all candidates of an objective that is known.
+    The volume is counted up to the worst that the first sample has of each objective, outliers left
+    out; in a large space, up to the worst candidate's where an objective is known.
 
     Every fourth trial is a neighbour of the front, one gene away, and its uncertainty counts three
     times: predictions that are wrong and sure of it would blind the search for good.
@@ -127,7 +127,8 @@ class Linas:
         rows = (spread_out(describe(codes), self._forecaster.known(codes), self._size, rng)
                 if len(codes) else np.empty(0, dtype=np.int64))
         self._first = codes[rows]
-        if len(codes):
+        # Random codes of a large space crowd the middle of what is known: there the ends count.
+        if len(codes) and not self._candidates.whole:
             self._worst[self._forecaster.known_places] = self._forecaster.known(codes).max(axis=0)
 
     def _from_first(self, n: int) -> list[Trial]:
