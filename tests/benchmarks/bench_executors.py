@@ -40,7 +40,6 @@ from nas.search.ledger import Ledger, ledger_equal
 
 SEED = 0
 WORKERS, SLEEPS = 8, 64
-ROUNDS, PER_ROUND = 8, 8
 SEEDS = range(5)
 WORKER_KILLS, DRIVER_KILLS = 10, 5
 MAKERS: Mapping[str, Callable[[Resources], Executor]] = {
@@ -54,7 +53,7 @@ def main() -> None:
         run_to_be_killed(*names)
         return
     parts = {part.__name__: part for part in (equal_ledgers, killed_workers, killed_drivers,
-                                              lost_node, sleeping, validation)}
+                                              lost_node, sleeping, validation, two_threads)}
     path = FOLDER / "executors.json"
     figures = json.loads(path.read_text())["figures"] if names and path.is_file() else {}
     for name in names or parts:
@@ -86,46 +85,59 @@ def sleeping() -> dict[str, Any]:
 
 
 def validation() -> dict[str, Any]:
-    """Real validations a second, of each executor over those of the serial one on one thread."""
+    """Real validations: how many times as fast two workers are as one, a thread each."""
+    return paired(("serial_1_thread", "process_2_workers", "ray_2_workers"), rounds=8,
+                  per_round=4, base="serial_1_thread")
+
+
+def two_threads() -> dict[str, Any]:
+    """The same with two threads in one process, in rounds of its own: see the load average.
+
+    Where other programs take the cores, each of the two waits for the other, spinning.
+    """
+    return paired(("serial_2_threads", "serial_1_thread", "process_2_workers", "ray_2_workers"),
+                  rounds=3, per_round=2, base="serial_2_threads")
+
+
+def paired(names: Sequence[str], *, rounds: int, per_round: int, base: str) -> dict[str, Any]:
+    """Times setups in turn on the same architectures, after one round that is not counted."""
     supernet = load_supernet("mobilenet-fmnist")
-    codes = supernet.space.sample_codes(ROUNDS * PER_ROUND, np.random.default_rng(SEED))
+    codes = supernet.space.sample_codes(rounds * per_round, np.random.default_rng(SEED))
     archs = supernet.space.decode(supernet.space.canonical_codes(codes))
-    setups: dict[str, tuple[Executor, int]] = {
-        "serial_1_thread": (SerialExecutor(), 1), "serial_2_threads": (SerialExecutor(), 2),
-        "process_2_workers": (ProcessExecutor(Resources(workers=2, threads=1)), 1),
-        "ray_2_workers": (RayExecutor(Resources(workers=2, threads=1)), 1)}
-    evaluators = {name: InheritedEvaluator(supernet) for name in setups}
-    seconds: dict[str, list[float]] = {name: [] for name in setups}
-    for number in range(-1, ROUNDS):  # the first one is not counted
-        batch = [Trial(i, arch) for i, arch in enumerate(
-            archs[max(number, 0) * PER_ROUND:][:PER_ROUND] if number >= 0
-            else [supernet.space.extreme(largest=largest) for largest in (True, False)])]
+    warm = [supernet.space.extreme(largest=largest) for largest in (True, False)]
+    executors = {name: MAKERS.get(name.partition("_")[0], SerialExecutor)(
+        Resources(workers=2 if name.endswith("workers") else 1)) for name in names}
+    evaluators = {name: InheritedEvaluator(supernet) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    loads, equal = [], True
+    for number in range(-1, rounds):
+        some = archs[number * per_round:][:per_round] if number >= 0 else warm
+        batch = [Trial(i, arch) for i, arch in enumerate(some)]
         errors = {}
-        names = [*setups][number % 4:] + [*setups][:number % 4]
-        for name in names:
-            executor, threads = setups[name]
-            torch.set_num_threads(threads)
+        for turn in range(len(names)):
+            name = names[(number + turn) % len(names)]
+            torch.set_num_threads(2 if name == "serial_2_threads" else 1)
             started = time.monotonic()
-            outcomes = list(executor.run(evaluators[name], batch))
+            outcomes = list(executors[name].run(evaluators[name], batch))
             if number >= 0:
                 seconds[name].append(time.monotonic() - started)
             errors[name] = sorted((o.trial.id, o.metrics["error"]) for o in outcomes)
-        one_thread = [errors[name] for name in names if name != "serial_2_threads"]
-        assert all(found == one_thread[0] for found in one_thread)
+        equal &= all(errors[name] == errors["serial_1_thread"] for name in names)
+        loads.append(round(os.getloadavg()[0], 1))
+        print("round", number, {name: taken[-1:] for name, taken in seconds.items()}, flush=True)
     torch.set_num_threads(1)
-    for executor, _ in setups.values():
+    for executor in executors.values():
         executor.close()
-    return {"rounds": ROUNDS, "validations_per_round": PER_ROUND,
-            "load_average_after": round(os.getloadavg()[1], 1),
-            "same_errors_with_one_thread": True,
-            "seconds_per_validation_serial_1_thread": round(
-                statistics.median(seconds["serial_1_thread"]) / PER_ROUND, 3),
-            "times_as_fast_as": {
-                base: {name: summary([b / a for a, b in zip(taken, seconds[base], strict=True)])
-                       for name, taken in seconds.items() if name != base}
-                for base in ("serial_1_thread", "serial_2_threads")},
-            "ray_over_process": summary([b / a for a, b in zip(
-                seconds["ray_2_workers"], seconds["process_2_workers"], strict=True)])}
+
+    def ratio(over: str, name: str) -> dict[str, float]:
+        return summary([b / a for a, b in zip(seconds[name], seconds[over], strict=True)])
+
+    return {"rounds": rounds, "validations_per_round": per_round, "load_averages": loads,
+            "all_errors_equal": equal,
+            "seconds_per_validation": {name: round(statistics.median(taken) / per_round, 3)
+                                       for name, taken in seconds.items()},
+            f"times_as_fast_as_{base}": {name: ratio(base, name) for name in names if name != base},
+            "ray_times_as_fast_as_process": ratio("process_2_workers", "ray_2_workers")}
 
 
 def equal_ledgers() -> dict[str, Any]:
