@@ -36,6 +36,7 @@ from nas.execution.process import ProcessExecutor
 from nas.execution.ray_executor import RayExecutor
 from nas.execution.serial import SerialExecutor
 from nas.pipeline.compose import load_supernet
+from nas.pipeline.device import keep_freed_memory
 from nas.search.ledger import Ledger, ledger_equal
 
 SEED = 0
@@ -101,6 +102,7 @@ def two_threads() -> dict[str, Any]:
 
 def paired(names: Sequence[str], *, rounds: int, per_round: int, base: str) -> dict[str, Any]:
     """Times setups in turn on the same architectures, after one round that is not counted."""
+    keep_freed_memory()  # as `nas search` does, and as workers have it: else they would gain by it
     supernet = load_supernet("mobilenet-fmnist")
     codes = supernet.space.sample_codes(rounds * per_round, np.random.default_rng(SEED))
     archs = supernet.space.decode(supernet.space.canonical_codes(codes))
