@@ -90,7 +90,7 @@ def test_many_batches_are_run_by_the_same_workers(make_executor: MakeExecutor,
 @for_all
 def test_evaluators_take_turns(make_executor: MakeExecutor, name: str) -> None:
     # As the rungs of successive halving do.
-    executor, rungs = make_executor(name), [Plain(), Toy(), Variables()]
+    executor, rungs = make_executor(name), [Plain(), Toy(), Threads()]
     pids = set()
     for _ in range(2):
         pids |= {outcome.metrics["pid"] for outcome in executor.run(rungs[0], trials(2))}
