@@ -72,6 +72,20 @@ def mutated(space: SearchSpace, codes: IntArray, rng: np.random.Generator, *,
     return space.canonical_codes(np.where(moved, np.where(ordered, near, anywhere), codes))
 
 
+def neighbours(space: SearchSpace, code: IntArray) -> IntArray:
+    """Returns the canonical codes (N, genes) that differ from one (genes,) in one live gene."""
+    live = space.active(code[None])[0]
+    rows = []
+    for column in np.flatnonzero(live).tolist():
+        for choice in range(len(space.genes[column].choices)):
+            if choice != code[column]:
+                row = code.copy()
+                row[column] = choice
+                rows.append(row)
+    found = np.array(rows, dtype=code.dtype).reshape(-1, len(code))
+    return space.canonical_codes(found)
+
+
 def _polynomial(codes: IntArray, sizes: IntArray, draws: FloatArray, eta: float) -> IntArray:
     # Choice i of k is the interval [i, i + 1) / k, and its middle moves within 0 … 1.
     x = (codes + 0.5) / sizes

@@ -25,7 +25,7 @@ class CostMetrics:
     def __init__(self, space: SearchSpace, models: Sequence[CostModel],
                  metrics: Sequence[str]) -> None:
         self._space = space
-        self._models = {name: _model_of(name, models) for name in metrics}
+        self._models = {name: model_of(name, models) for name in metrics}
 
     def __call__(self, arch: Arch) -> dict[str, float]:
         """Returns the costs by name."""
@@ -50,7 +50,12 @@ def _value(estimate: Estimate) -> float:
     return int(value) if estimate.kind == "exact" else value
 
 
-def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:
+def model_of(metric: str, models: Sequence[CostModel]) -> CostModel:
+    """Returns the first model that knows a metric.
+
+    Raises:
+        InputError: None does.
+    """
     for model in models:
         if metric in model.metrics:
             return model

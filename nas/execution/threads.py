@@ -1,8 +1,6 @@
 """How many threads an evaluation computes with."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -17,18 +15,3 @@ def use_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def using_threads(threads: int | None) -> Iterator[None]:
-    """Tells torch for a while; None leaves it as it is."""
-    torch = sys.modules.get("torch")
-    if torch is None or threads is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

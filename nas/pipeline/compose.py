@@ -17,14 +17,13 @@ from hardware_profiles.store import user_store
 from hardware_profiles.table import LatencyTable
 from nas.core.arch import Arch
 from nas.core.costs import ClosedFormCosts
-from nas.core.errors import InputError
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Evaluator, Executor, Searcher, Supernet
 from nas.core.registry import made, resolve
 from nas.core.resources import Resources
 from nas.core.rng import derive_rng
 from nas.evaluation.cascade import Cascade, CostStage, check_feasible
-from nas.evaluation.costs import CostMetrics
+from nas.evaluation.costs import CostMetrics, model_of
 from nas.evaluation.first_images import FirstImages
 from nas.evaluation.halving import Halving
 from nas.evaluation.inherited import InheritedEvaluator
@@ -93,7 +92,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
     else:
         _require_fit(profile, config, supernet)
     models = _cost_models(config, supernet, profile)
-    stages = [CostStage(constraint, _model_of(constraint.metric, models))
+    stages = [CostStage(constraint, model_of(constraint.metric, models))
               for constraint in config.constraints()]
     # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
     stages.sort(key=lambda stage: stage.constraint.metric == "latency_ms")
@@ -246,10 +245,3 @@ def measure_few_shot(supernet: Supernet | Design, *, nets: int, config: HostConf
         user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, nets=nets, seed=0,
         config=config, keep_doubtful=keep_doubtful,
         progress=lambda done, total: watch(Event("profile", done, total)))
-
-
-def _model_of(metric: str, models: Sequence[CostModel]) -> CostModel:
-    for model in models:
-        if metric in model.metrics:
-            return model
-    raise InputError(f"no cost model predicts {metric!r}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.core.ops import crossed, mutated
+from nas.core.ops import crossed, mutated, neighbours
 from nas.core.problem import OfCodes
 from nas.core.space import SearchSpace
 from nas.core.types import CODE_DTYPE, IntArray
@@ -89,12 +89,8 @@ class Candidates:
 
     def around(self, codes: IntArray) -> IntArray:
         """Returns what differs from one of these codes (N, genes) in one gene, and passes."""
-        tried = [codes[:0]]
-        for column, gene in enumerate(self._space.genes):
-            moved = np.repeat(codes, len(gene.choices), axis=0)
-            moved[:, column] = np.tile(np.arange(len(gene.choices), dtype=CODE_DTYPE), len(codes))
-            tried.append(moved)
-        return self._passing(self._space.canonical_codes(np.concatenate(tried)))
+        return self._passing(np.concatenate([codes[:0], *(neighbours(self._space, code)
+                                                          for code in codes)]))
 
     def _passing(self, codes: IntArray) -> IntArray:
         codes = np.unique(codes, axis=0)

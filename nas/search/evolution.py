@@ -90,12 +90,7 @@ class EarlyExitEvolution:
         Raises:
             ConstraintError: Nothing passes the early exits.
         """
-        trials: list[Trial] = []
-        while len(trials) < n and (trial := self._next()) is not None:
-            trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
-        return trials
+        return self._intake.collect(n, self._next)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Takes outcomes sorted by trial id; failed ones leave no descendants."""

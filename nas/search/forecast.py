@@ -48,7 +48,6 @@ class Forecaster:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._space = problem.space
         self._features = problem.features or problem.space.features
         self._objectives = problem.objectives
         self._known = problem.known

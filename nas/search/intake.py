@@ -1,7 +1,7 @@
 """From candidates to trials: drops what was asked before, screens the rest, counts every exit."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -70,6 +70,25 @@ class Intake:
             limit -= len(codes)
             size = min(2 * size, block)
         return None
+
+    def collect(self, n: int, source: Callable[[], Trial | None], *,
+                trials: Sequence[Trial] = ()) -> list[Trial]:
+        """Returns trials and as many more as make n; fewer once the source gives None.
+
+        Args:
+            n: Wanted.
+            source: Gives the next trial, out of this intake.
+            trials: Those that there are already.
+
+        Raises:
+            ConstraintError: Some were wanted, and no candidate ever passed.
+        """
+        found = list(trials)
+        while len(found) < n and (trial := source()) is not None:
+            found.append(trial)
+        if n and not self.asked:
+            raise self.nothing_found()
+        return found
 
     def passing(self, codes: IntArray) -> IntArray:
         """Returns those of many codes (N, genes) that the screen lets pass, to choose from.

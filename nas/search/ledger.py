@@ -14,15 +14,12 @@ the search. In a database each write has a random ``nas:write``, so that one mad
 import itertools
 import json
 import secrets
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, create_trial
 
@@ -39,6 +36,7 @@ from nas.search.entries import (
     parse_stopped,
     state_of,
 )
+from nas.search.quiet import quiet
 from nas.search.storage import PATIENCE_S, Access, is_url, open_storage, shown
 
 STUDY_NAME = "nas"
@@ -274,16 +272,3 @@ def _check_identity(found: Mapping[str, Any] | None, wanted: Mapping[str, Any],
                    for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
     if differences:
         raise LedgerError(f"ledger {where} is of another search: {'; '.join(differences)}")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Optuna from announcing each new study, and metric names as experimental."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

@@ -99,10 +99,7 @@ class Linas:
             trials += self._from_first(n)
             if len(trials) < n and len(self._values) >= _LEAST:
                 trials += self._from_forecast(n - len(trials))
-        while len(trials) < n and (trial := self._random.next()) is not None:
-            trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
+        trials = self._intake.collect(n, self._random.next, trials=trials)
         self._pending.update((trial.id, trial.arch) for trial in trials)
         return trials
 
@@ -146,17 +143,15 @@ class Linas:
         trials: list[Trial] = []
         while len(trials) < n:
             bold = self._intake.asked % _BOLD == 0
-            picker = next((one for one in (pickers[::-1] if bold else pickers)
-                           if one.best() is not None), None)
-            if picker is None:
+            pick = next((pick for one in (pickers[::-1] if bold else pickers)
+                         if (pick := one.take()) is not None), None)
+            if pick is None:
                 break
-            row = picker.best()
-            assert row is not None
-            trial = self._intake.first(given(picker.take(row)), limit=1)
+            trial = self._intake.first(given(pick.codes), limit=1)
             if trial is not None:
                 trials.append(trial)
                 for one in pickers:
-                    one.count(picker.expected(row))
+                    one.count(pick.mean)
         return trials
 
     def _pickers(self, rng: np.random.Generator) -> tuple[Picker, Picker]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from nas.core.errors import InputError
+from nas.core.ops import neighbours
 from nas.core.problem import Problem, minimized
 from nas.core.rng import derive_rng
 from nas.core.space import SearchSpace
@@ -63,12 +64,7 @@ class LocalSearch:
         Raises:
             ConstraintError: Nothing passes the early exits.
         """
-        trials: list[Trial] = []
-        while len(trials) < n and (trial := self._next()) is not None:
-            trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
-        return trials
+        return self._intake.collect(n, self._next)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Takes outcomes sorted by trial id; failed ones join no archive."""
@@ -154,17 +150,3 @@ class _Climb:
                 return code_or_none
             self._current = None
         return None
-
-
-def neighbours(space: SearchSpace, code: IntArray) -> IntArray:
-    """Returns the canonical codes (N, genes) that differ from one (genes,) in one live gene."""
-    live = space.active(code[None])[0]
-    rows = []
-    for column in np.flatnonzero(live).tolist():
-        for choice in range(len(space.genes[column].choices)):
-            if choice != code[column]:
-                row = code.copy()
-                row[column] = choice
-                rows.append(row)
-    found = np.array(rows, dtype=code.dtype).reshape(-1, len(code))
-    return space.canonical_codes(found)

@@ -78,12 +78,7 @@ class Nsga2:
         Raises:
             ConstraintError: Nothing passes the early exits.
         """
-        trials: list[Trial] = []
-        while len(trials) < n and (trial := self._child() or self._random.next()) is not None:
-            trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
-        return trials
+        return self._intake.collect(n, lambda: self._child() or self._random.next())
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Takes outcomes sorted by trial id; failed ones leave no descendants."""

@@ -32,7 +32,8 @@ from nas.core.trial import Outcome, Trial
 from nas.core.types import IntArray
 from nas.search.intake import Intake, given
 from nas.search.objectives import one_objective_only
-from nas.search.optuna_space import SuggestedSpace, quiet
+from nas.search.optuna_space import SuggestedSpace
+from nas.search.quiet import quiet
 from nas.search.random_search import RandomStream
 
 _ATTEMPTS = 20
@@ -86,13 +87,8 @@ class OptunaSearcher:
             ConstraintError: Nothing passes the early exits.
             NasError: The sampler fails.
         """
-        trials: list[Trial] = []
         with quiet():
-            while len(trials) < n and (trial := self._suggested() or self._stand_in()) is not None:
-                trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
-        return trials
+            return self._intake.collect(n, lambda: self._suggested() or self._stand_in())
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Takes outcomes sorted by trial id; failed ones are failed trials to the sampler."""

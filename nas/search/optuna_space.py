@@ -1,14 +1,11 @@
-"""Genes as Optuna's distributions, and Optuna kept silent."""
+"""Genes as Optuna's distributions."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseGASampler, BaseSampler, CmaEsSampler, GPSampler, QMCSampler
 from optuna.trial import FrozenTrial, create_trial
 
@@ -93,16 +90,3 @@ def _distribution(gene: Gene) -> BaseDistribution:
 def _allowed(genes: Sequence[Gene], column: int,
              values: Sequence[Any]) -> tuple[int, frozenset[int]]:
     return column, frozenset(genes[column].choices.index(value) for value in values)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Optuna from announcing studies and genes that a sampler leaves to chance."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

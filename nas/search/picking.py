@@ -42,20 +42,15 @@ class Picker:
         rows = np.flatnonzero(allowed)
         self._rows = rows[np.argsort(-self._worth(rows), kind="stable")[:_SHORTLIST]]
 
-    def best(self) -> int | None:
-        """Returns the row of the candidate that is worth most, if any is left."""
+    def take(self) -> Forecast | None:
+        """Returns the candidate that is worth most, which is left out from now on, or None."""
         if not len(self._rows):
             return None
-        return int(self._rows[self._worth(self._rows).argmax()])
-
-    def take(self, row: int) -> IntArray:
-        """Returns the code of a candidate (1, genes), which is left out from now on."""
-        self._rows = self._rows[self._rows != row]
-        return self._forecast.codes[row:row + 1]
-
-    def expected(self, row: int) -> FloatArray:
-        """Returns the objectives that are expected of a candidate, (1, K)."""
-        return self._forecast.mean[row:row + 1]
+        place = int(self._worth(self._rows).argmax())
+        row = self._rows[place:place + 1]
+        self._rows = np.delete(self._rows, place)
+        return Forecast(self._forecast.codes[row], self._forecast.mean[row],
+                        self._forecast.std[row])
 
     def count(self, values: FloatArray) -> None:
         """Counts values (R, K) as found."""

@@ -34,12 +34,7 @@ class RandomSearch:
         Raises:
             ConstraintError: Nothing passes the early exits.
         """
-        trials: list[Trial] = []
-        while len(trials) < n and (trial := self._random.next()) is not None:
-            trials.append(trial)
-        if n and not self._intake.asked:
-            raise self._intake.nothing_found()
-        return trials
+        return self._intake.collect(n, self._random.next)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Learns nothing."""

@@ -13,7 +13,8 @@ from nas.core.arch import Arch
 from nas.core.errors import LedgerError
 from nas.core.trial import Outcome, Trial
 from nas.search.entries import Stopped, finished_trials, parse_stopped
-from nas.search.ledger import STUDY_NAME, quiet
+from nas.search.ledger import STUDY_NAME
+from nas.search.quiet import quiet
 from nas.search.storage import cause_line, open_storage, shown
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.core.pareto import non_dominated
+from nas.core.pareto import hypervolume, non_dominated
 from nas.core.problem import Objective, Problem
 from nas.core.protocols import Screening
 from nas.core.types import FloatArray, IntArray
@@ -104,10 +104,7 @@ def normalised(values: FloatArray, ideal: FloatArray, worst: FloatArray) -> Floa
 
 def area(points: FloatArray) -> float:
     """Returns the hypervolume of points (N, 2) up to (1, 1)."""
-    inside = points[(points < 1).all(axis=1)]
-    inside = inside[np.argsort(inside[:, 1], kind="stable")]
-    lowest = np.minimum.accumulate(inside[:, 0]) if len(inside) else np.empty(0)
-    return float((1 - lowest) @ np.diff(np.append(inside[:, 1], 1.0)))
+    return hypervolume(points, np.ones(2))
 
 
 def benchmarks() -> dict[str, Benchmark]:
