@@ -46,7 +46,7 @@ def search(
     searcher_option: Annotated[list[str] | None, typer.Option(
         metavar="NAME=VALUE", help="Option of the searcher; repeat it for several.")] = None,
     budget: Annotated[int, typer.Option(help="Full validations.")] = 64,
-    ask: Annotated[int, typer.Option(help="Trials that the searcher is asked for at once.")] = 8,
+    ask: Annotated[int, typer.Option(help="Trials that the searcher is asked for at once.")] = 4,
     cascade: Annotated[bool, typer.Option(
         "--cascade", help="Validate on a part of the images first; only the best go on.")] = False,
     patience: Annotated[int | None, typer.Option(

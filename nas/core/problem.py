@@ -57,6 +57,8 @@ class Problem:
         known: Objectives that need no evaluation, by name: exactly what an evaluation will give,
             (N,). Searchers that predict use these instead of predicting.
         features: What describes codes to a predictor, (N, F); the space's own if None.
+        features_of: What describes codes to the predictor of one objective, by name, where that
+            is not `features`.
         predictor: Seed → a fresh predictor, for searchers that learn one; None: they cannot run.
         excess: How far each bound is broken, (N, bounds), ≤ 0 where it holds; for searchers that
             learn from networks that the screen keeps out. None: nothing but the screen is known.
@@ -69,6 +71,7 @@ class Problem:
     gate: Gate | None = None
     known: Mapping[str, OfCodes] = field(default_factory=dict)
     features: OfCodes | None = None
+    features_of: Mapping[str, OfCodes] = field(default_factory=dict)
     predictor: Callable[[int], Predictor] | None = None
     excess: OfCodes | None = None
 

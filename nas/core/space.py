@@ -201,19 +201,37 @@ class GeneSpace:
         return self.decode(self.canonical_codes(child[None]))[0]
 
     def features(self, codes: IntArray) -> FloatArray:
-        """Returns the canonical one-hot code, (N, sum of choices); dead genes are all zero."""
+        """Returns the canonical one-hot code, and what numbers it stands for, (N, F).
+
+        Genes with three or more numeric choices give a column each, as a share of their largest
+        magnitude: a one-hot code does not tell that 5 lies between 3 and 7. Dead genes are zero.
+        """
         live = self.active(codes)
         columns = [
             ((codes[:, column] == choice) & live[:, column])
             for column, gene in enumerate(self.genes)
             for choice in range(len(gene.choices))
         ]
-        return np.stack(columns, axis=1).astype(np.float64)
+        numbers = [
+            _shares(gene)[codes[:, column]] * live[:, column]
+            for column, gene in enumerate(self.genes) if _ordered(gene)
+        ]
+        return np.stack([*columns, *numbers], axis=1).astype(np.float64)
 
     def extreme(self, *, largest: bool) -> Arch:
         """Returns the architecture with every gene at its last (largest) or first choice."""
         codes = (self.cardinalities - 1) if largest else np.zeros(len(self.genes), CODE_DTYPE)
         return self.decode(self.canonical_codes(codes[None]))[0]
+
+
+def _ordered(gene: Gene) -> bool:
+    # Of two choices the one-hot code says all.
+    return len(gene.choices) > 2 and not isinstance(gene.choices[0], str)
+
+
+def _shares(gene: Gene) -> FloatArray:
+    values = np.array(gene.choices, dtype=np.float64)
+    return np.asarray(values / np.abs(values).max())
 
 
 def _check_genes(genes: Sequence[Gene]) -> None:

@@ -98,7 +98,7 @@ class SearchConfig(BaseModel):
     searcher: str = "evolution"
     searcher_options: Annotated[dict[str, Scalar], BeforeValidator(options)] = {}
     budget: int = Field(default=64, ge=1)
-    ask: int = Field(default=8, ge=1)
+    ask: int = Field(default=4, ge=1)
     cascade: bool = False
     patience: int | None = Field(default=None, ge=1)
     time_limit: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)] = None

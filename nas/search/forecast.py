@@ -48,7 +48,9 @@ class Forecaster:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._features = problem.features or problem.space.features
+        usual = problem.features or problem.space.features
+        self._features = {place: problem.features_of.get(objective.name, usual)
+                          for place, objective in enumerate(problem.objectives)}
         self._objectives = problem.objectives
         self._known = problem.known
         self._predictors: dict[int, Predictor] = {}
@@ -69,14 +71,13 @@ class Forecaster:
         smallest = np.min(size, axis=0, initial=np.inf, where=size > 0)
         self._unit = np.where(np.isfinite(smallest), smallest / 2.0, 1.0)
         rows = _telling(values)
-        described = self._features(codes[rows])
         scaled = self.scaled(values)[rows]
         self._constant = {}
         for place, predictor in self._predictors.items():
             if np.ptp(scaled[:, place]) == 0:
                 self._constant[place] = float(scaled[0, place])
             else:
-                predictor.fit(described, scaled[:, place])
+                predictor.fit(self._features[place](codes[rows]), scaled[:, place])
 
     def scaled(self, values: FloatArray) -> FloatArray:
         """Returns minimised objectives (R, K) on the scale on which they are forecast."""
@@ -102,13 +103,11 @@ class Forecaster:
         mean[:, known] = np.arcsinh(self.known(codes) / self._unit[known])
         for start in range(0, len(codes), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            described = self._features(codes[rows]) if self._predictors else None
             for place, predictor in self._predictors.items():
                 if place in self._constant:
                     mean[rows, place] = self._constant[place]
                     continue
-                assert described is not None
-                found = predictor.predict(described)
+                found = predictor.predict(self._features[place](codes[rows]))
                 mean[rows, place], std[rows, place] = found.mean, found.std
         return Forecast(codes, mean, std)
 

@@ -97,6 +97,7 @@ class Linas:
         if n:
             self._begin()
             trials += self._from_first(n)
+            self._pending.update((trial.id, trial.arch) for trial in trials)
             if len(trials) < n and len(self._values) >= _LEAST:
                 trials += self._from_forecast(n - len(trials))
         trials = self._intake.collect(n, self._random.next, trials=trials)

@@ -3,6 +3,7 @@
 Legend: N labels, F features, M rows to predict, C components.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 from nas.core.protocols import Prediction
-from nas.core.types import FloatArray
+from nas.core.types import BoolArray, FloatArray
 from predictors.surrogate.model import Standardiser, check_features, check_training
 
 _COMPONENTS = 3
@@ -18,31 +19,43 @@ _JITTER = 1e-8
 _LEAST_VARIANCE = 1e-10
 _STEPS = 40  # of the optimiser; it is near its end after twenty
 
-# Of the logarithms of: amplitude and length scale of the projected part, of the other part, noise.
-_PRIOR_MEAN = np.array([0.0, 0.7, -1.0, 0.0, -3.0])
-_PRIOR_STD = np.array([1.5, 0.7, 1.5, 1.0, 1.5])
-_BOUNDS = [(-5.0, 4.0), (-2.0, 4.0), (-9.0, 4.0), (-3.0, 4.0), (-9.0, 1.0)]
+# Of the logarithms of: amplitude and length scale of the projection, of numbers, of yes and no;
+# noise. What is only said with yes and no, such as a one-hot code, is expected to matter least.
+_PRIOR_MEAN = np.array([0.0, 0.7, -1.0, 0.0, -2.0, 0.0, -3.0])
+_PRIOR_STD = np.array([1.5, 0.7, 1.5, 1.0, 1.5, 1.0, 1.5])
+_BOUNDS = [(-5.0, 4.0), (-2.0, 4.0), *2 * [(-9.0, 4.0), (-3.0, 6.0)], (-9.0, 1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    projection: FloatArray  # (F, C)
+    binary: BoolArray  # (F,)
+
+    def __call__(self, x: FloatArray) -> tuple[FloatArray, ...]:
+        # One per kernel: x projected, its numbers, its yes and no; (N, columns) each.
+        return x @ self.projection, x[:, ~self.binary], x[:, self.binary]
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
     inputs: Standardiser
     target: Standardiser
-    projection: FloatArray  # (F, C)
-    x: FloatArray  # standardised
-    z: FloatArray  # projected
+    views: _Views
+    seen: tuple[FloatArray, ...]  # the views of what was learnt from
     parameters: FloatArray
     factor: FloatArray  # lower Cholesky factor of the labels' covariance
     weights: FloatArray  # the covariance's inverse times the labels
 
 
 class ProjectedProcess:
-    """Gaussian process regression whose kernel is the sum of two, and white noise.
+    """Gaussian process regression whose kernel is the sum of three, and white noise.
 
     One Matérn kernel (ν = 5/2) is on the first components of partial least squares (Wold 1975),
     as in KPLS (Bouhlel et al. 2016, section 3): with a few dozen labels and more features than
     labels, one length scale for all features drowns those that matter, and one for each cannot be
-    learnt. The other (ν = 3/2) is on all features and takes up what the components leave.
+    learnt. The others (ν = 3/2) take up what the components leave: one is on the features that are
+    numbers, one on those that are 0 or 1 in all that was learnt from. A one-hot code has so many of
+    the latter that distances between descriptions would be lost among them.
 
     Features and labels are standardised. Amplitudes, length scales and noise maximise the
     posterior under weak log-normal priors; the marginal likelihood alone has no maximum inside
@@ -63,29 +76,29 @@ class ProjectedProcess:
 
     def fit(self, x: FloatArray, y: FloatArray) -> None:
         """See `nas.core.protocols.Predictor`."""
-        check_training(x, y, least=self.least_rows, why="for two amplitudes and the noise")
+        check_training(x, y, least=self.least_rows, why="for the amplitudes and the noise")
         inputs, target = Standardiser.of(x), Standardiser.of(y)
         standard, labels = inputs(x), target(y)
-        projection = _components(standard, labels)
-        z = standard @ projection
-        near, far = _distances(z, z), _distances(standard, standard)
-        found = minimize(_loss, _PRIOR_MEAN, args=(near, far, labels), method="L-BFGS-B",
+        views = _Views(_components(standard, labels), np.isin(x, (0.0, 1.0)).all(axis=0))
+        seen = views(standard)
+        apart = [_distances(view, view) for view in seen]
+        found = minimize(_loss, _PRIOR_MEAN, args=(apart, labels), method="L-BFGS-B",
                          bounds=_BOUNDS, options={"maxiter": _STEPS})
-        covariance = _kernel(found.x, near, far) + _noise(found.x) * np.eye(len(y))
+        covariance = _kernel(found.x, apart) + _noise(found.x) * np.eye(len(y))
         factor = np.asarray(np.linalg.cholesky(covariance))
-        self._fit = _Fit(inputs, target, projection, standard, z, found.x, factor,
+        self._fit = _Fit(inputs, target, views, seen, found.x, factor,
                          cho_solve((factor, True), labels))
 
     def predict(self, x: FloatArray) -> Prediction:
         """See `nas.core.protocols.Predictor`."""
-        check_features(x, self._fit.x.shape[1] if self._fit else None)
+        check_features(x, len(self._fit.views.binary) if self._fit else None)
         assert self._fit is not None
         fit = self._fit
-        standard = fit.inputs(x)
-        shared = _kernel(fit.parameters, _distances(standard @ fit.projection, fit.z),
-                         _distances(standard, fit.x))
+        views = fit.views(fit.inputs(x))
+        shared = _kernel(fit.parameters, [_distances(view, seen)
+                                          for view, seen in zip(views, fit.seen, strict=True)])
         explained = (solve_triangular(fit.factor, shared.T, lower=True) ** 2).sum(axis=0)
-        prior = np.exp(fit.parameters[0]) + np.exp(fit.parameters[2])
+        prior = np.exp(fit.parameters[:-1:2]).sum()
         variance = np.maximum(prior - explained, _LEAST_VARIANCE)
         if self._noise:
             variance += _noise(fit.parameters)
@@ -118,24 +131,28 @@ def _components(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    # Per column, so that length scales mean the same for any number of features.
+    # Per column, so that length scales mean the same for any number of features; 0 without any.
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0) / a.shape[1]))
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0) / max(a.shape[1], 1)))
 
 
-def _kernel(parameters: FloatArray, near: FloatArray, far: FloatArray) -> FloatArray:
-    first, scale, second, other_scale, _ = np.exp(parameters)
-    a, b = np.sqrt(5.0) * near / scale, np.sqrt(3.0) * far / other_scale
-    return np.asarray(first * (1.0 + a + a**2 / 3.0) * np.exp(-a)
-                      + second * (1.0 + b) * np.exp(-b))
+def _kernel(parameters: FloatArray, apart: Sequence[FloatArray]) -> FloatArray:
+    # From the distances in each view.
+    scales = np.exp(parameters)
+    a = np.sqrt(5.0) * apart[0] / scales[1]
+    out = scales[0] * (1.0 + a + a**2 / 3.0) * np.exp(-a)
+    for place in (1, 2):
+        b = np.sqrt(3.0) * apart[place] / scales[2 * place + 1]
+        out += scales[2 * place] * (1.0 + b) * np.exp(-b)
+    return np.asarray(out)
 
 
 def _noise(parameters: FloatArray) -> float:
-    return float(np.exp(parameters[4])) + _JITTER
+    return float(np.exp(parameters[-1])) + _JITTER
 
 
-def _loss(parameters: FloatArray, near: FloatArray, far: FloatArray, y: FloatArray) -> float:
-    covariance = _kernel(parameters, near, far) + _noise(parameters) * np.eye(len(y))
+def _loss(parameters: FloatArray, apart: Sequence[FloatArray], y: FloatArray) -> float:
+    covariance = _kernel(parameters, apart) + _noise(parameters) * np.eye(len(y))
     # The noise keeps it positive definite: ≥ e⁻⁹ against amplitudes ≤ e⁴.
     factor = np.linalg.cholesky(covariance)
     white = solve_triangular(factor, y, lower=True)

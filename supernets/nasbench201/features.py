@@ -4,7 +4,6 @@ Legend: codes (N, 6), features (N, F), P = 4 paths from the input to the output.
 """
 
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 
@@ -16,49 +15,57 @@ from supernets.nasbench201.graph import (
     EDGES,
     NONE,
     OPERATIONS,
-    POOL,
     live_codes,
 )
 
 _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the columns of their edges
 _LONGEST = max(len(path) for path in _PATHS)
 
-# How many 1×1 and 3×3 convolutions and poolings a path may have; skips change nothing on it.
-_CONTENTS = tuple(counts for counts in product(range(_LONGEST + 1), repeat=3)
-                  if sum(counts) <= _LONGEST)
-
 # Sizes are shares of the largest network's, so that they lie in 0 … 1 like the rest nearly does.
 _LARGEST = np.full((1, len(EDGES)), CONV_3X3)
+
+_ONE_HOT = tuple(f"{target}<-{source}={name}" for target, source in EDGES for name in OPERATIONS)
 
 
 def feature_names() -> tuple[str, ...]:
     """Returns what each column of `cell_features` is, (F,)."""
-    return (*(f"{target}<-{source}={name}" for target, source in EDGES for name in OPERATIONS),
-            *(f"live {name}" for name in OPERATIONS[1:]),
-            "live convolutions",
+    return (*_ONE_HOT, *(f"live {name}" for name in OPERATIONS[1:]), "live convolutions",
             *(f"paths of {length} edges" for length in range(1, _LONGEST + 1)),
-            *(f"paths of {conv_1} conv 1x1, {conv_3} conv 3x3, {pool} pool"
-              for conv_1, conv_3, pool in _CONTENTS),
             "connected", "deepest path", "deepest path in conv 3x3", "shallowest path",
-            "live params", "live flops",
-            *(f"built {name}" for name in OPERATIONS[1:]), "built params", "built flops")
+            "live params", "live flops")
 
 
 def cell_features(codes: IntArray) -> FloatArray:
-    """Returns the features of each code, (N, F).
+    """Returns the features of each code, (N, F), equal for equal live graphs.
 
-    Those whose name does not begin with "built" are of the live graph, and equal for equal live
-    graphs. In order: the one-hot live code, where dead edges are ``none``; live edges by
-    operation; paths from the input to the output by length and by what they hold; the most and
-    the fewest convolutions on one path; parameters and FLOPs, as shares of the largest network's.
-    The last six are of the network as built, dead edges included, on which a device spends time:
-    edges by operation, parameters and FLOPs. Nothing in it knows the benchmark's figures.
+    In order: the one-hot live code, where dead edges are ``none``; live edges by operation; paths
+    from the input to the output by length; the most and the fewest convolutions on one path;
+    parameters and FLOPs, as shares of the largest network's. Nothing in it knows the benchmark's
+    figures.
     """
     live = live_codes(codes)
-    one_hot = (live[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(live), -1)
     columns = [*_by_operation(live), np.isin(live, (CONV_1X1, CONV_3X3)).sum(axis=1),
-               *_path_columns(live), *_sizes(live), *_by_operation(codes), *_sizes(codes)]
-    return np.column_stack([one_hot, *columns]).astype(np.float64)
+               *_path_columns(live), *_sizes(live)]
+    return np.column_stack([_one_hot(live), *columns]).astype(np.float64)
+
+
+def built_feature_names() -> tuple[str, ...]:
+    """Returns what each column of `built_features` is, (F,)."""
+    return (*_ONE_HOT, *(f"built {name}" for name in OPERATIONS[1:]), "built params", "built flops")
+
+
+def built_features(codes: IntArray) -> FloatArray:
+    """Returns features of the network as built, dead edges included, (N, F).
+
+    A device spends time on dead edges too. In order: the one-hot code; edges by operation;
+    parameters and FLOPs, as shares of the largest network's.
+    """
+    return np.column_stack([_one_hot(codes), *_by_operation(codes), *_sizes(codes)]
+                           ).astype(np.float64)
+
+
+def _one_hot(codes: IntArray) -> BoolArray:
+    return np.asarray((codes[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(codes), -1))
 
 
 def _by_operation(codes: IntArray) -> list[IntArray]:
@@ -68,19 +75,16 @@ def _by_operation(codes: IntArray) -> list[IntArray]:
 def _path_columns(live: IntArray) -> Iterator[IntArray | BoolArray]:
     exists: BoolArray = np.stack([(live[:, path] != NONE).all(axis=1) for path in _PATHS], axis=1)
     connected: BoolArray = np.logical_or.reduce(exists, axis=1)
-    conv_1, conv_3, pool = (
-        np.stack([(live[:, path] == operation).sum(axis=1) for path in _PATHS], axis=1)
-        for operation in (CONV_1X1, CONV_3X3, POOL))
+    convolutions, convolutions_3x3 = (
+        np.stack([np.isin(live[:, path], kinds).sum(axis=1) for path in _PATHS], axis=1)
+        for kinds in ((CONV_1X1, CONV_3X3), (CONV_3X3,)))
     for length in range(1, _LONGEST + 1):
         yield exists[:, [len(path) == length for path in _PATHS]].sum(axis=1)
-    for counts in _CONTENTS:
-        same = (conv_1 == counts[0]) & (conv_3 == counts[1]) & (pool == counts[2])
-        yield (same & exists).sum(axis=1)
     yield connected
-    yield np.where(exists, conv_1 + conv_3, 0).max(axis=1)
-    yield np.where(exists, conv_3, 0).max(axis=1)
+    yield np.where(exists, convolutions, 0).max(axis=1)
+    yield np.where(exists, convolutions_3x3, 0).max(axis=1)
     # A cell without a path has depth 0; the column "connected" tells it from a path of skips.
-    shallowest = np.where(exists, conv_1 + conv_3, _LONGEST).min(axis=1)
+    shallowest = np.where(exists, convolutions, _LONGEST).min(axis=1)
     yield np.where(connected, shallowest, 0)
 
 

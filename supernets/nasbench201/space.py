@@ -7,7 +7,12 @@ import numpy as np
 from nas.core.arch import Arch
 from nas.core.space import Gene, GeneSpace
 from nas.core.types import CODE_DTYPE, FloatArray, IntArray
-from supernets.nasbench201.features import cell_features, feature_names
+from supernets.nasbench201.features import (
+    built_feature_names,
+    built_features,
+    cell_features,
+    feature_names,
+)
 from supernets.nasbench201.graph import CONV_3X3, EDGES, NONE, OPERATIONS
 
 
@@ -31,6 +36,15 @@ class CellSpace(GeneSpace):
     def feature_names(self) -> tuple[str, ...]:
         """What each feature is, (F,)."""
         return feature_names()
+
+    def built_features(self, codes: IntArray) -> FloatArray:
+        """Returns `supernets.nasbench201.features.built_features`, (N, F), for costs."""
+        return built_features(codes)
+
+    @cached_property
+    def built_feature_names(self) -> tuple[str, ...]:
+        """What each built feature is, (F,)."""
+        return built_feature_names()
 
     def extreme(self, *, largest: bool) -> Arch:
         """Returns the cell of 3×3 convolutions alone, or the one without any operation."""

@@ -87,7 +87,8 @@ class Benchmark:
         return Problem(
             space=SPACE, objectives=OBJECTIVES, screen=everything, seed=seed,
             known=known_objectives(models, ("error", "latency_ms")),
-            features=code_features(SPACE, models), predictor=make_predictor)
+            features=code_features(SPACE, models),
+            features_of={"latency_ms": SPACE.built_features}, predictor=make_predictor)
 
 
 def everything(codes: IntArray) -> Screening:

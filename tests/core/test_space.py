@@ -210,11 +210,19 @@ def test_the_same_seed_gives_the_same_architectures() -> None:
     assert draws[0] == draws[1]
 
 
-def test_features_are_the_one_hot_code_of_live_genes() -> None:
+def test_features_are_the_one_hot_code_of_live_genes_and_their_numbers() -> None:
     codes = every_code(NESTED)
     features = NESTED.features(codes)
-    assert features.shape == (len(codes), 3 + 2 + 3 + 2 + 2)
-    np.testing.assert_array_equal(features.sum(axis=1), NESTED.active(codes).sum(axis=1))
+    one_hot = 3 + 2 + 3 + 2 + 2
+    numbers = [gene for gene in NESTED.genes
+               if len(gene.choices) > 2 and not isinstance(gene.choices[0], str)]
+    assert features.shape == (len(codes), one_hot + len(numbers))
+    np.testing.assert_array_equal(features[:, :one_hot].sum(axis=1),
+                                  NESTED.active(codes).sum(axis=1))
+    for column, gene in enumerate(numbers, start=one_hot):
+        shares = {value / max(gene.choices) for value in gene.choices}
+        assert set(features[:, column]) <= shares | {0.0}
+        assert shares <= set(features[:, column])
     canonical = NESTED.features(NESTED.canonical_codes(codes))
     np.testing.assert_array_equal(features, canonical)
     assert len(np.unique(features, axis=0)) == NESTED.size

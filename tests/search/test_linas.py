@@ -14,6 +14,7 @@ from nas.core.protocols import Evaluator, Prediction
 from nas.core.space import Gene, GeneSpace
 from nas.core.types import FloatArray, IntArray
 from nas.execution.serial import SerialExecutor
+from nas.pipeline.knowledge import make_predictor
 from nas.search.candidates import Candidates, every_code
 from nas.search.linas import Linas, default_warm_up
 from nas.search.random_search import RandomSearch
@@ -96,7 +97,7 @@ def test_finds_more_than_chance(make_problem: MakeProblem, evaluate: Evaluator) 
     reference = np.array([26.0, 0.0])
     ratios = []
     for seed in range(7):
-        problem = make_problem(seed=seed)
+        problem = replace(make_problem(seed=seed), predictor=make_predictor)
         volumes = [hypervolume(evaluated(searcher, problem, evaluate, 40), reference)
                    for searcher in (Linas(problem, budget=40), RandomSearch(problem))]
         ratios.append(volumes[0] / volumes[1])
