@@ -79,7 +79,8 @@ class ProjectedProcess:
         check_training(x, y, least=self.least_rows, why="for the amplitudes and the noise")
         inputs, target = Standardiser.of(x), Standardiser.of(y)
         standard, labels = inputs(x), target(y)
-        views = _Views(_components(standard, labels), np.isin(x, (0.0, 1.0)).all(axis=0))
+        views = _Views(_components(standard, labels),
+                       np.asarray(np.isin(x, (0.0, 1.0)).all(axis=0)))
         seen = views(standard)
         apart = [_distances(view, view) for view in seen]
         found = minimize(_loss, _PRIOR_MEAN, args=(apart, labels), method="L-BFGS-B",
