@@ -24,12 +24,11 @@ _LONGEST = max(len(path) for path in _PATHS)
 # Sizes are shares of the largest network's, so that they lie in 0 … 1 like the rest nearly does.
 _LARGEST = np.full((1, len(EDGES)), CONV_3X3)
 
-_ONE_HOT = tuple(f"{target}<-{source}={name}" for target, source in EDGES for name in OPERATIONS)
-
 
 def feature_names() -> tuple[str, ...]:
     """Returns what each column of `cell_features` is, (F,)."""
-    return (*_ONE_HOT, *(f"live {name}" for name in OPERATIONS[1:]), "live convolutions",
+    return (*(f"{target}<-{source}={name}" for target, source in EDGES for name in OPERATIONS),
+            *(f"live {name}" for name in OPERATIONS[1:]), "live convolutions",
             *(f"paths of {length} edges" for length in range(1, _LONGEST + 1)),
             "connected", "deepest path", "deepest path in conv 3x3", "shallowest path",
             "live params", "live flops")
@@ -44,28 +43,25 @@ def cell_features(codes: IntArray) -> FloatArray:
     figures.
     """
     live = live_codes(codes)
+    one_hot = (live[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(live), -1)
     columns = [*_by_operation(live), np.isin(live, (CONV_1X1, CONV_3X3)).sum(axis=1),
                *_path_columns(live), *_sizes(live)]
-    return np.column_stack([_one_hot(live), *columns]).astype(np.float64)
+    return np.column_stack([one_hot, *columns]).astype(np.float64)
 
 
 def built_feature_names() -> tuple[str, ...]:
     """Returns what each column of `built_features` is, (F,)."""
-    return (*_ONE_HOT, *(f"built {name}" for name in OPERATIONS[1:]), "built params", "built flops")
+    return (*feature_names(), *(f"built {name}" for name in OPERATIONS[1:]),
+            "built params", "built flops")
 
 
 def built_features(codes: IntArray) -> FloatArray:
-    """Returns features of the network as built, dead edges included, (N, F).
+    """Returns `cell_features`, and features of the network as built, dead edges included, (N, F).
 
-    A device spends time on dead edges too. In order: the one-hot code; edges by operation;
-    parameters and FLOPs, as shares of the largest network's.
+    Some devices spend time on dead edges, some do not. In order: what `cell_features` has; built
+    edges by operation; parameters and FLOPs as built, as shares of the largest network's.
     """
-    return np.column_stack([_one_hot(codes), *_by_operation(codes), *_sizes(codes)]
-                           ).astype(np.float64)
-
-
-def _one_hot(codes: IntArray) -> BoolArray:
-    return np.asarray((codes[:, :, None] == np.arange(len(OPERATIONS))).reshape(len(codes), -1))
+    return np.column_stack([cell_features(codes), *_by_operation(codes), *_sizes(codes)])
 
 
 def _by_operation(codes: IntArray) -> list[IntArray]:

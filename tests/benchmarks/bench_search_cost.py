@@ -3,7 +3,7 @@
 Each of our searchers runs 10,000 trials of the shipped supernet's space through the driver into
 the default ledger, batches of 8, with an evaluation that costs next to nothing and is not counted.
 Then Optuna's samplers through the adapter, ledger included, against plain `study.ask` and `tell` on
-SQLite over the same parameters; and the non-dominated sort against pymoo's, which is compiled.
+SQLite over the same parameters; and the non-dominated sort against pymoo's.
 All figures are CPU time of one thread. Plain Optuna on SQLite waits for the disk longer than it
 computes: set TMPDIR to a folder in memory, as for the report, which only favours SQLite.
 
@@ -33,14 +33,16 @@ from nas.core.trial import Outcome
 from nas.core.types import FloatArray, IntArray
 from nas.execution.serial import SerialExecutor
 from nas.pipeline.device import one_thread
+from nas.pipeline.knowledge import make_predictor
 from nas.search.driver import drive
 from nas.search.factory import make_searcher
 from nas.search.ledger import open_ledger
-from nas.search.optuna_space import SuggestedSpace, quiet
+from nas.search.optuna_space import SuggestedSpace
+from nas.search.quiet import quiet
 from supernets.mobilenet.config import build_space
 from supernets.mobilenet.presets import FMNIST
 
-OURS = ("random", "evolution", "nsga2", "local")
+OURS = ("random", "evolution", "nsga2", "local", "linas")
 MARKS = (1000, 2500, 5000, 10_000)
 BATCH_SIZE = 8
 TRIALS, POPULATION = 300, 40
@@ -75,7 +77,7 @@ class Evaluate:
 
 
 def problem() -> Problem:
-    """Returns a problem whose early exit lets about two thirds pass."""
+    """Returns a problem whose early exit lets about two thirds pass; latency is known."""
     bound = float(np.quantile(measured(SPACE.sample_codes(4000, np.random.default_rng(1)))[:, 1],
                               0.66))
 
@@ -83,7 +85,9 @@ def problem() -> Problem:
         passed = measured(codes)[:, 1] <= bound
         return Screening(passed, {"latency": int((~passed).sum())})
 
-    return Problem(space=SPACE, objectives=OBJECTIVES, screen=screen, seed=0)
+    return Problem(space=SPACE, objectives=OBJECTIVES, screen=screen, seed=0,
+                   known={"latency_ms": lambda codes: measured(codes)[:, 1]},
+                   predictor=make_predictor)
 
 
 def run(name: str, budget: int, marks: Sequence[int], folder: Path,
