@@ -42,7 +42,7 @@ def search(
              "absent.")] = None,
     searcher: Annotated[str, typer.Option(
         help="See `nas list searchers`; or optuna:MODULE:CLASS, any sampler of Optuna's.")]
-        = "evolution",
+        = "linas",
     searcher_option: Annotated[list[str] | None, typer.Option(
         metavar="NAME=VALUE", help="Option of the searcher; repeat it for several.")] = None,
     budget: Annotated[int, typer.Option(help="Full validations.")] = 64,

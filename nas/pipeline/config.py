@@ -95,7 +95,7 @@ class SearchConfig(BaseModel):
     train_from: Literal["inherited", "scratch"] = "inherited"
     train_lr: float | None = Field(default=None, gt=0)
     data: Path | None = None
-    searcher: str = "evolution"
+    searcher: str = "linas"
     searcher_options: Annotated[dict[str, Scalar], BeforeValidator(options)] = {}
     budget: int = Field(default=64, ge=1)
     ask: int = Field(default=4, ge=1)

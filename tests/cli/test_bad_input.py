@@ -98,8 +98,10 @@ def test_options_of_searching_that_make_no_sense(
 
 @pytest.mark.usefixtures("profile_cache")
 @pytest.mark.parametrize(("options", "said"), [
-    ("--searcher-option popluation=3", "has no option 'popluation'; it takes population"),
-    ("--searcher-option population=x", "option 'population' is an integer, not 'x'"),
+    ("--searcher evolution --searcher-option popluation=3",
+     "has no option 'popluation'; it takes population"),
+    ("--searcher evolution --searcher-option population=x",
+     "option 'population' is an integer, not 'x'"),
     ("--cascade --objectives params,latency_ms", "every objective is known without it"),
 ])
 def test_options_that_a_part_refuses_leave_no_folder(

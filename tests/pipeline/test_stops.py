@@ -59,7 +59,7 @@ def test_a_target_stops_the_search_and_everything_says_so(
 def test_a_target_out_of_reach_stops_nothing(search: Callable[..., SearchResult],
                                              ledger_of: LedgerOf,
                                              finished: SearchResult) -> None:
-    result = search(stop_at={"error": 0.0}, ask=8)
+    result = search(stop_at={"error": 0.0})
     assert result.payload["stopped"] is None
     assert ledger_equal(ledger_of(result.run_dir), ledger_of(finished.run_dir))
 
@@ -169,7 +169,7 @@ def test_it_may_go_on_with_another_executor(search: Callable[..., SearchResult],
 
     monkeypatch.setattr(SerialExecutor, "close", noted)
     with pytest.raises(RunInterrupted, match="go on with"):
-        search("cut", watch=stop, ask=8)
+        search("cut", watch=stop)
     assert closed == [True]  # also where it was stopped
     resume_search(tmp_path / "cut",
                   execution={"executor": "nas.execution.serial:SerialExecutor", "attempts": 1})
