@@ -3,11 +3,11 @@
 Legend: N labels, F features, M rows to predict, C components.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
 from nas.core.protocols import Prediction
@@ -84,7 +84,7 @@ class ProjectedProcess:
         seen = views(standard)
         apart = [_distances(view, view) for view in seen]
         found = minimize(_loss, _PRIOR_MEAN, args=(apart, labels), method="L-BFGS-B",
-                         bounds=_BOUNDS, options={"maxiter": _STEPS})
+                         jac=True, bounds=_BOUNDS, options={"maxiter": _STEPS})
         covariance = _kernel(found.x, apart) + _noise(found.x) * np.eye(len(y))
         factor = np.asarray(np.linalg.cholesky(covariance))
         self._fit = _Fit(inputs, target, views, seen, found.x, factor,
@@ -139,23 +139,37 @@ def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
 
 def _kernel(parameters: FloatArray, apart: Sequence[FloatArray]) -> FloatArray:
     # From the distances in each view.
+    return np.asarray(sum(part for part, _ in _parts(parameters, apart)))
+
+
+def _parts(parameters: FloatArray, apart: Sequence[FloatArray]
+           ) -> Iterator[tuple[FloatArray, FloatArray]]:
+    # Each kernel, and its derivative with respect to the logarithm of its length scale.
     scales = np.exp(parameters)
     a = np.sqrt(5.0) * apart[0] / scales[1]
-    out = scales[0] * (1.0 + a + a**2 / 3.0) * np.exp(-a)
+    decay = scales[0] * np.exp(-a)
+    yield decay * (1.0 + a + a**2 / 3.0), decay * (1.0 + a) * a**2 / 3.0
     for place in (1, 2):
         b = np.sqrt(3.0) * apart[place] / scales[2 * place + 1]
-        out += scales[2 * place] * (1.0 + b) * np.exp(-b)
-    return np.asarray(out)
+        decay = scales[2 * place] * np.exp(-b)
+        yield decay * (1.0 + b), decay * b**2
 
 
 def _noise(parameters: FloatArray) -> float:
     return float(np.exp(parameters[-1])) + _JITTER
 
 
-def _loss(parameters: FloatArray, apart: Sequence[FloatArray], y: FloatArray) -> float:
-    covariance = _kernel(parameters, apart) + _noise(parameters) * np.eye(len(y))
+def _loss(parameters: FloatArray, apart: Sequence[FloatArray], y: FloatArray
+          ) -> tuple[float, FloatArray]:
+    # And its gradient (Rasmussen and Williams 2006, equation 5.9).
+    parts = list(_parts(parameters, apart))
+    covariance = sum(part for part, _ in parts) + _noise(parameters) * np.eye(len(y))
     # The noise keeps it positive definite: ≥ e⁻⁹ against amplitudes ≤ e⁴.
-    factor = np.linalg.cholesky(covariance)
-    white = solve_triangular(factor, y, lower=True)
-    prior = (((parameters - _PRIOR_MEAN) / _PRIOR_STD) ** 2).sum()
-    return float(0.5 * white @ white + np.log(np.diag(factor)).sum() + 0.5 * prior)
+    factor = cho_factor(covariance, lower=True)
+    weights = cho_solve(factor, y)
+    pull = cho_solve(factor, np.eye(len(y))) - np.outer(weights, weights)
+    slopes = [0.5 * (pull * one).sum() for part in parts for one in part]
+    noise = 0.5 * np.exp(parameters[-1]) * np.trace(pull)
+    away = (parameters - _PRIOR_MEAN) / _PRIOR_STD
+    value = 0.5 * y @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * away @ away
+    return float(value), np.array([*slopes, noise]) + away / _PRIOR_STD

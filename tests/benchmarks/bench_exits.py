@@ -29,6 +29,7 @@ from nas.search.ledger import open_ledger
 
 SUPERNET = "mobilenet-fmnist"
 BUDGET = 64
+BATCH_SIZE = 8
 SEEDS = range(5)
 
 
@@ -54,7 +55,8 @@ def reference_point(supernet: Supernet, profile: HardwareProfile) -> FloatArray:
 
 def run(exits: str, seed: int, supernet: Supernet, folder: Path) -> tuple[FloatArray, list[Any]]:
     """Returns the objectives of one search in its order, (budget, 2), and what its exits found."""
-    config = SearchConfig(supernet=SUPERNET, budget=BUDGET, seed=seed, **options(exits))
+    config = SearchConfig(supernet=SUPERNET, searcher="evolution", budget=BUDGET, seed=seed,
+                          ask=BATCH_SIZE, **options(exits))
     parts = compose(config, watch=silent, profile=kept_profile(supernet, folder))
     evaluate = Kept(parts.evaluate, folder / "validated.jsonl")
     with tempfile.TemporaryDirectory() as place:

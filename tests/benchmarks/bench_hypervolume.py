@@ -41,6 +41,7 @@ SUPERNET = "mobilenet-fmnist"
 REFERENCE_ERROR_PERCENT = 12.0
 SLOWEST = 1.05  # the reference latency over the bound's, or over the largest network's
 RESAMPLES = 10_000
+BATCH_SIZE = 8
 
 
 class Kept:
@@ -117,7 +118,7 @@ def setting(share: float, supernet: Supernet, profile: HardwareProfile,
         runs = [("evolution", budget) for budget in BUDGETS] + [("random", max(BUDGETS))]
         for name, budget in runs:
             config = SearchConfig(supernet=SUPERNET, searcher=name, budget=budget, seed=seed,
-                                  max_latency_ms=bound)
+                                  ask=BATCH_SIZE, max_latency_ms=bound)
             parts = compose(config, watch=silent, profile=profile)
             found = searched(parts, config, Kept(parts.evaluate, folder / "validated.jsonl"))
             if (found >= reference).any():
