@@ -17,6 +17,7 @@ import numpy as np
 from _peers import PEERS
 from _report import FOLDER, write_report
 from _tabular import TARGETS, Benchmark, benchmarks, until
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -106,6 +107,8 @@ def draw(kept: Kept, device: str, names: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    axes.set_prop_cycle(color=["black", *colormaps["tab20"].colors[::2],
+                               *colormaps["tab20"].colors[1::2]])
     for name in names:
         variant = "V2" if name not in SAME_FOR_BOTH else "V1"
         curves = [one["curve"] for key, one in kept.runs.items() if key[:3] == (
