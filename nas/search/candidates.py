@@ -56,9 +56,12 @@ class Candidates:
         """Returns all, or those of n random codes and both extremes that pass, each once."""
         if self._all is not None:
             return self._all
-        ends = self._space.encode([self._space.extreme(largest=largest)
-                                   for largest in (False, True)])
-        return self._passing(np.concatenate([ends, self._space.sample_codes(n, rng)]))
+        return self._passing(np.concatenate([self.ends(), self._space.sample_codes(n, rng)]))
+
+    def ends(self) -> IntArray:
+        """Returns the smallest and the largest of the space that pass, (≤ 2, genes)."""
+        return self._passing(self._space.encode([self._space.extreme(largest=largest)
+                                                 for largest in (False, True)]))
 
     def promising(self, known: IntArray, worth: OfCodes, rng: np.random.Generator) -> IntArray:
         """Returns all, or what an evolution towards the worthiest codes came by.

@@ -43,6 +43,9 @@ class Linas:
     that are expected to enlarge the hypervolume most, where one that is taken, or still being
     validated, counts as found with the values that are expected of it.
 
+    In a large space the first sample begins with the smallest and the largest network, where they
+    pass: random codes crowd the middle, and the best there is of one objective is often an end.
+
     The volume is counted up to the worst that the first sample has of each objective, outliers left
     out; in a large space, up to the worst candidate's where an objective is known.
 
@@ -125,6 +128,8 @@ class Linas:
         rows = (spread_out(describe(codes), self._forecaster.known(codes), self._size, rng)
                 if len(codes) else np.empty(0, dtype=np.int64))
         self._first = codes[rows]
+        if not self._candidates.whole:
+            self._first = np.concatenate([self._candidates.ends(), self._first])[:self._size]
         # Random codes of a large space crowd the middle of what is known: there the ends count.
         if len(codes) and not self._candidates.whole:
             self._worst[self._forecaster.known_places] = self._forecaster.known(codes).max(axis=0)

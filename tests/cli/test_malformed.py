@@ -180,7 +180,7 @@ def test_config_of_a_run(kit: Kit, capsys: pytest.CaptureFixture[str], text: byt
 
 
 @pytest.mark.parametrize(("old", "new"), [
-    ("budget = 14", "budget = 15"), ("seed = 0", "seed = 1"), ('"evolution"', '"random"'),
+    ("budget = 14", "budget = 15"), ("seed = 0", "seed = 1"), ('"linas"', '"random"'),
     ("threads = 1", "threads = 2"), ('"latency_ms"', '"params"'),
     ("budget = 14", "budget = 14\nmax_params = 6000")])
 def test_a_run_with_other_options_says_which(kit: Kit, capsys: pytest.CaptureFixture[str],
