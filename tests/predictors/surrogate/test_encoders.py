@@ -47,7 +47,7 @@ def test_encoders_do_not_look_at_other_rows() -> None:
         ProxyColumns(lambda codes: codes[:, :1] - 0.5, RankColumns.of(reference)),
         ProxyColumns(lambda codes: codes[:, :1] - 0.5, RobustColumns.of(reference))))
     whole = encoder(codes)
-    assert whole.shape == (50, SPACE.features(codes).shape[1] + 4 + 1 + 1)
+    assert whole.shape == (50, 9 + 4 + 1 + 1)  # one-hot 7, and 2 genes as numbers
     assert (np.concatenate([encoder(codes[row:row + 1]) for row in range(50)]) == whole).all()
 
 
