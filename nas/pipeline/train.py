@@ -93,8 +93,8 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     supernet.to(device=task.device).to(memory_format=torch.channels_last)
     trainer = Trainer(
         supernet=supernet, task=task,
-        data=TrainingData(data=training, batch_size=request.batch_size, seed=request.seed,
-                          augmentation=Augmentation()),
+        data=TrainingData(task=task, data=training, batch_size=request.batch_size,
+                          seed=request.seed, augmentation=Augmentation()),
         config=TrainConfig(epochs=request.epochs, learning_rate=request.learning_rate,
                            seed=request.seed, checkpoint_s=request.checkpoint_s),
         checkpoint=request.out / CHECKPOINT,

@@ -5,13 +5,43 @@ Legend: B batch, H and W sides.
 
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from nas.core.errors import DataError, InputError
+from nas.core.protocols import Batch
 from nas.core.rng import derive_rng
 from supernets.tasks.idx import ImageArray
-from supernets.tasks.image_classification import LabelledImages
+from supernets.tasks.image_classification import ImageClassification, LabelledImages
+
+
+class Batches(Protocol):
+    """The batches of a training: each a pure function of its step.
+
+    The last partial batch of an epoch is left out.
+    """
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass."""
+
+    def checked_steps_per_epoch(self) -> int:
+        """Returns the full batches in one pass, of which there must be one.
+
+        Raises:
+            DataError: There is none.
+        """
+
+    def identity(self) -> dict[str, int | str]:
+        """Returns what must be equal for a training to be continued."""
+
+    def batch(self, step: int) -> Batch:
+        """Returns inputs and targets of one step, counted over all epochs, on the task's device.
+
+        Raises:
+            DataError: Data that does not fit the task or cannot be read.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,15 +88,17 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Shuffled, augmented batches of a set of images; the last partial batch of an epoch is left.
+    """The `Batches` of images in memory: shuffled, augmented.
 
     Attributes:
+        task: Turns images into inputs.
         data: The images.
         batch_size: Of each batch.
         seed: Of shuffling and augmentation.
         augmentation: None leaves images as they are.
     """
 
+    task: ImageClassification
     data: LabelledImages
     batch_size: int
     seed: int
@@ -93,18 +125,22 @@ class TrainingData:
         return self.steps_per_epoch
 
     def identity(self) -> dict[str, int | str]:
-        """Returns what must be equal for a training to be continued."""
+        """Returns what must be equal for a training to be continued; the task is not in it."""
         return {"batch_size": self.batch_size, "images": len(self.data.labels),
                 "data_seed": self.seed, "augmentation": repr(self.augmentation),
                 "pixels": zlib.crc32(np.ascontiguousarray(self.data.images).data),
                 "labels": zlib.crc32(np.ascontiguousarray(self.data.labels).data)}
 
-    def batch(self, step: int) -> tuple[ImageArray, ImageArray]:
-        """Returns the images (B, H, W) and labels (B,) of one step, counted over all epochs."""
+    def batch(self, step: int) -> Batch:
+        """Returns x_BCHW and labels (B,) of one step, counted over all epochs.
+
+        Raises:
+            DataError: Images that are not of the task's size, or a label that it has not.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = derive_rng(self.seed, "shuffle", index=epoch).permutation(len(self.data.labels))
         rows = order[position * self.batch_size:(position + 1) * self.batch_size]
         images = self.data.images[rows]
         if self.augmentation is not None:
             images = self.augmentation(images, derive_rng(self.seed, "augment", index=step))
-        return images, self.data.labels[rows]
+        return self.task.to_input(images), self.task.to_targets(self.data.labels[rows])

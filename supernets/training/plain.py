@@ -13,7 +13,7 @@ from nas.core.errors import DataError, EvaluationError
 from nas.core.rng import derive_seed
 from supernets.calibrate import recalibrate
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
-from supernets.training.data import Augmentation, TrainingData
+from supernets.training.data import Augmentation, Batches, TrainingData
 from supernets.training.recipe import Recipe
 
 BATCH_SIZE = 128  # what the shipped supernet was trained with
@@ -24,7 +24,7 @@ class PlainTraining:
 
     Args:
         module: Trained in place.
-        task: Turns images into inputs; only its ``train_calib`` is read, for batch norm.
+        task: Of the batches; only its ``train_calib`` is read, for batch norm.
         data: The batches.
         recipe: How.
 
@@ -32,7 +32,7 @@ class PlainTraining:
         DataError: Fewer images than one batch.
     """
 
-    def __init__(self, module: nn.Module, *, task: ImageClassification, data: TrainingData,
+    def __init__(self, module: nn.Module, *, task: ImageClassification, data: Batches,
                  recipe: Recipe) -> None:
         self.done = 0  # epochs
         self._steps = data.checked_steps_per_epoch()
@@ -73,9 +73,8 @@ class PlainTraining:
 
     def _step(self, step: int) -> None:
         self._recipe.set_learning_rate(self._optimizer, step, steps_per_epoch=self._steps)
-        images, labels = self._data.batch(step)
-        logits = self._module(self._task.to_input(images))
-        loss = nn.functional.cross_entropy(logits, self._task.to_targets(labels),
+        x, targets = self._data.batch(step)
+        loss = nn.functional.cross_entropy(self._module(x), targets,
                                            label_smoothing=self._recipe.label_smoothing)
         if not math.isfinite(loss.item()):
             raise EvaluationError(f"training loss is {loss.item()} at step {step}; lower the "
@@ -128,8 +127,8 @@ class PlainFit:
         return PlainTraining(module, task=self.task, data=self._data(seed), recipe=recipe)
 
     def _data(self, seed: int) -> TrainingData:
-        return TrainingData(data=self.images, batch_size=self.batch_size, seed=seed,
-                            augmentation=self.augmentation)
+        return TrainingData(task=self.task, data=self.images, batch_size=self.batch_size,
+                            seed=seed, augmentation=self.augmentation)
 
 
 def check_apart(training: LabelledImages, task: ImageClassification) -> None:

@@ -17,7 +17,7 @@ from nas.core.files import replace_file
 from nas.core.rng import derive_rng
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification
-from supernets.training.data import TrainingData
+from supernets.training.data import Batches
 from supernets.training.distill import soft_cross_entropy
 from supernets.training.recipe import Recipe
 from supernets.training.sampling import SamplingRule, Sandwich
@@ -50,7 +50,7 @@ class Trainer:
 
     Attributes:
         supernet: Trained in place.
-        task: Turns images into inputs; its loss trains the largest subnet.
+        task: Of the batches; its loss trains the largest subnet.
         data: The batches.
         config: How.
         checkpoint: File of the checkpoints; read first if it exists.
@@ -61,7 +61,7 @@ class Trainer:
 
     supernet: MobileNetSupernet
     task: ImageClassification
-    data: TrainingData
+    data: Batches
     config: TrainConfig
     checkpoint: Path
     rule: SamplingRule = field(default_factory=Sandwich)
@@ -98,8 +98,7 @@ class Trainer:
         self.supernet.eval()
 
     def _step(self, step: int, optimizer: torch.optim.Optimizer) -> float:
-        images, labels = self.data.batch(step)
-        x, targets = self.task.to_input(images), self.task.to_targets(labels)
+        x, targets = self.data.batch(step)
         archs = self.rule(self.supernet.space, derive_rng(self.config.seed, "sampling", index=step))
         optimizer.zero_grad(set_to_none=True)
         teacher: Tensor = self.supernet(x, archs[0])

@@ -74,7 +74,7 @@ def train_alone(shipped: MobileNetSupernet, arch: Arch, images: LabelledImages, 
         torch.manual_seed(seed)
         net = MobileNetSupernet(shipped.config, task).to(memory_format=torch.channels_last)
     Trainer(supernet=net, task=task, rule=Alone(arch),
-            data=TrainingData(data=images, batch_size=128, seed=seed,
+            data=TrainingData(task=task, data=images, batch_size=128, seed=seed,
                               augmentation=Augmentation()),
             config=TrainConfig(epochs=EPOCHS, learning_rate=0.3, seed=seed),
             checkpoint=work / f"{arch.digest}-{seed}.pt",
