@@ -1,0 +1,179 @@
+"""The space of a timm model's subnets, and what one of its architectures means for the model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nas.core.arch import Arch, Value
+from nas.core.errors import SpaceError
+from nas.core.space import Condition, Gene, GeneSpace
+from supernets.timm.blocks import SMALLEST_KERNEL
+from supernets.timm.families import ModelFacts, StageFacts
+from supernets.timm.layout import Dim
+
+MULTIPLE = 8  # of channels: runtimes work on whole vectors of them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratios:
+    """Which parts of the model's own sizes are choices; each holds 1.
+
+    Attributes:
+        inner: Of widths within a block: expansion, MLP, attention heads.
+        width: Of widths between blocks.
+        depth: The least share of a stage's blocks that stays.
+    """
+
+    inner: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0)
+    width: tuple[float, ...] = (0.75, 0.875, 1.0)
+    depth: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, values in (("inner", self.inner), ("width", self.width),
+                             ("depth", (self.depth, 1.0))):
+            if 1.0 not in values or not all(0.0 < value <= 1.0 for value in values):
+                raise SpaceError(f"{name} ratios {tuple(values)} must lie in 0 … 1 and hold 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """What an architecture keeps.
+
+    Attributes:
+        units: Of each width, by its name.
+        dropped: Paths of the blocks that are left out.
+        kernels: Path of a convolution → the side of its kernel, where it is not the full one.
+    """
+
+    units: Mapping[str, int]
+    dropped: frozenset[str]
+    kernels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """A model's space and the map from its architectures to subnets.
+
+    Attributes:
+        id: Of the space.
+        facts: What is elastic in the model.
+        ratios: Which sizes are choices.
+        kernel_sizes: Path of a convolution → side of its kernel in the model.
+        drop_order: Stage → its droppable positions, the first one to go in front; the last
+            blocks go first where it is not given.
+    """
+
+    id: str
+    facts: ModelFacts
+    kernel_sizes: Mapping[str, int]
+    ratios: Ratios = field(default_factory=Ratios)
+    drop_order: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @cached_property
+    def space(self) -> GeneSpace:
+        """Widths between blocks, then stage by stage depth and what each block has."""
+        inner = self._inner_dims
+        genes = [Gene(dim.name, self.choices[dim.name]) for dim in self._dims
+                 if dim.name not in inner]
+        for stage in self.facts.stages:
+            genes += self._stage_genes(stage)
+        return GeneSpace(self.id, tuple(genes))
+
+    @cached_property
+    def choices(self) -> Mapping[str, tuple[int, ...]]:
+        """The values of each width's gene, ascending."""
+        inner = self._inner_dims
+        return {dim.name: _choices(dim, self.ratios.inner if dim.name in inner
+                                   else self.ratios.width) for dim in self._dims}
+
+    def subnet(self, arch: Arch) -> Subnet:
+        """Returns what an architecture of the space keeps.
+
+        Raises:
+            ArchError: An architecture of another space.
+        """
+        self.space.encode([arch])
+        return self.of_values(arch.as_dict())
+
+    def of_values(self, values: Mapping[str, Value]) -> Subnet:
+        """Returns the subnet of some genes' values; the others are those of the whole model."""
+        units = {dim.name: int(values[dim.name]) // dim.step if dim.name in values else dim.units
+                 for dim in self.facts.layout.dims.values()}
+        dropped: set[str] = set()
+        for stage in self.facts.stages:
+            depth = values.get(depth_gene(stage), len(stage.blocks))
+            gone = len(stage.blocks) - int(depth)
+            dropped |= {stage.blocks[place].path for place in self.order(stage)[:gone]}
+        kernels = {conv: int(values[gene]) for gene, conv in self.kernel_genes.items()
+                   if values.get(gene, self.kernel_sizes[conv]) != self.kernel_sizes[conv]
+                   and not any(conv.startswith(f"{path}.") for path in dropped)}
+        return Subnet(units, frozenset(dropped), kernels)
+
+    def order(self, stage: StageFacts) -> Sequence[int]:
+        """Returns a stage's droppable positions, the first one to go in front."""
+        return self.drop_order.get(stage.name, stage.droppable[::-1])
+
+    @cached_property
+    def kernel_genes(self) -> Mapping[str, str]:
+        """Gene → path of its convolution."""
+        return {gene: conv for stage in self.facts.stages
+                for position, block in enumerate(stage.blocks)
+                for gene, conv in block_kernels(stage, position).items()}
+
+    @cached_property
+    def _dims(self) -> list[Dim]:
+        return [dim for dim in self.facts.layout.dims.values() if not dim.fixed]
+
+    @cached_property
+    def _inner_dims(self) -> frozenset[str]:
+        between = {block.target for stage in self.facts.stages for block in stage.blocks}
+        return frozenset(dim.name for dim in self._dims
+                         if dim.name not in between and not dim.name.startswith("stem"))
+
+    def _stage_genes(self, stage: StageFacts) -> list[Gene]:
+        genes, count = [], len(stage.blocks)
+        least = max(count - len(stage.droppable), math.ceil(self.ratios.depth * count), 1)
+        depths = tuple(range(least, count + 1))
+        if len(depths) > 1:
+            genes.append(Gene(depth_gene(stage), depths))
+        gone = {place: rank for rank, place in enumerate(self.order(stage))}
+        for position, block in enumerate(stage.blocks):
+            live = None
+            if len(depths) > 1 and position in gone:
+                # It is there while fewer blocks are dropped than precede it in the order.
+                there = tuple(depth for depth in depths if count - depth <= gone[position])
+                live = None if there == depths else Condition(depth_gene(stage), there)
+            prefix = block_prefix(stage, position)
+            genes += [Gene(dim.name, self.choices[dim.name], live) for dim in self._dims
+                      if dim.name in self._inner_dims and dim.name.startswith(f"{prefix}.")]
+            genes += [Gene(gene, tuple(range(SMALLEST_KERNEL, self.kernel_sizes[conv] + 1, 2)), live)
+                      for gene, conv in block_kernels(stage, position).items()]
+        return genes
+
+
+def depth_gene(stage: StageFacts) -> str:
+    """Returns the name of the gene of a stage's depth."""
+    return f"{stage.name}.depth" if stage.name else "depth"
+
+
+def block_prefix(stage: StageFacts, position: int) -> str:
+    """Returns what the names of a block's own genes begin with."""
+    return f"{stage.name}.block{position}" if stage.name else f"block{position}"
+
+
+def block_kernels(stage: StageFacts, position: int) -> dict[str, str]:
+    """Returns gene → path of each convolution of a block whose kernel is elastic."""
+    prefix = block_prefix(stage, position)
+    return {f"{prefix}.{suffix}": conv
+            for suffix, conv in stage.blocks[position].kernels.items()}
+
+
+def _choices(dim: Dim, ratios: Sequence[float]) -> tuple[int, ...]:
+    full = dim.units * dim.step
+    multiple = math.lcm(MULTIPLE, dim.step) if dim.channels else dim.step
+    if multiple >= full:
+        multiple = dim.step
+    rounded = {max(multiple, math.floor(ratio * full / multiple + 0.5) * multiple)
+               for ratio in ratios}
+    return tuple(sorted({value for value in rounded if value < full} | {full}))

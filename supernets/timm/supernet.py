@@ -1,0 +1,114 @@
+"""A timm model as a supernet: one set of weights for every subnet of it.
+
+Legend: B batch, C channels, H and W image sides.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nas.core.arch import Arch
+from nas.core.blocks import Block
+from nas.core.protocols import Batch, Task
+from nas.core.types import IntArray
+from supernets.calibrate import recalibrate
+from supernets.timm.elastic import Elastic, Subnet
+from supernets.timm.layout import tensors_of
+from supernets.timm.skeleton import filled, narrowed
+from supernets.timm.weights import KernelMaps, tensors
+
+_SKELETONS_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Skeleton:
+    subnet: Subnet
+    module: nn.Module
+    names: Mapping[str, str]
+
+
+class TimmSupernet(nn.Module):
+    """The subnets of a stock timm model.
+
+    The module holds weights only: which subnet runs is an argument of each call. A subnet is a
+    skeleton, the model's own classes on the meta device with smaller layers and fewer blocks, that
+    is run on views of the weights (`torch.func.functional_call`) and that extraction fills with
+    copies of them. So both compute the same, and the whole architecture is the model itself.
+
+    In training mode batch norms use the statistics of the batch and write none.
+
+    Args:
+        model: A timm model; it is kept, not copied.
+        elastic: Its space.
+        task: What its inputs, loss and quality are.
+    """
+
+    def __init__(self, model: nn.Module, elastic: Elastic, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.elastic = elastic
+        self.task = task
+        self.space = elastic.space
+        self.kernel_maps = KernelMaps(elastic.kernel_sizes)
+        self._skeletons: OrderedDict[Arch, _Skeleton] = OrderedDict()
+
+    def forward(self, x_BCHW: Tensor, arch: Arch) -> Any:
+        """Returns the output of one architecture, as the model itself gives it: logits.
+
+        Raises:
+            ArchError: An architecture of another space.
+        """
+        skeleton = self._skeleton(arch)
+        if skeleton.module.training != self.training:
+            skeleton.module.train(self.training)
+        return functional_call(skeleton.module, self._tensors(skeleton), (x_BCHW,))
+
+    def extract(self, arch: Arch) -> nn.Module:
+        """Returns the architecture as a module of timm's own classes that owns its weights.
+
+        The mode (training or evaluation) and device are those of the supernet.
+
+        Raises:
+            ArchError: An architecture of another space.
+        """
+        skeleton = self._skeleton(arch)
+        module = filled(skeleton.module, self._tensors(skeleton))
+        _track_statistics(module, track=True)
+        return module.train(self.training)
+
+    def recalibrated(self, arch: Arch, batches: Iterable[Batch]) -> nn.Module:
+        """Returns the extracted network with batch-norm statistics measured on the batches."""
+        return recalibrate(self.extract(arch), batches)
+
+    @cached_property
+    def _meta(self) -> nn.Module:
+        return copy.deepcopy(self.model).to("meta")
+
+    def _tensors(self, skeleton: _Skeleton) -> dict[str, Tensor]:
+        return tensors(dict(tensors_of(self.model)), skeleton.names, self.elastic.facts.layout,
+                       skeleton.subnet, self.kernel_maps)
+
+    def _skeleton(self, arch: Arch) -> _Skeleton:
+        found = self._skeletons.get(arch)
+        if found is None:
+            subnet = self.elastic.subnet(arch)
+            module, names = narrowed(self._meta, self.elastic.facts.layout, subnet)
+            _track_statistics(module, track=False)
+            found = self._skeletons[arch] = _Skeleton(subnet, module, names)
+            if len(self._skeletons) > _SKELETONS_KEPT:
+                self._skeletons.popitem(last=False)
+        return found
+
+
+def _track_statistics(module: nn.Module, *, track: bool) -> None:
+    # Without it batch norms in training read and write no buffers; in evaluation they read them.
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.track_running_stats = track
