@@ -1,20 +1,21 @@
-"""Trains one plain network on labels, epoch by epoch."""
+"""Trains one plain network, epoch by epoch."""
 
 import copy
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from nas.core.errors import DataError, EvaluationError
-from nas.core.rng import derive_seed
+from nas.core.errors import DataError
+from nas.core.protocols import Task
 from supernets.calibrate import recalibrate
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 from supernets.training.data import Augmentation, Batches, TrainingData
+from supernets.training.distill import Criterion, LabelLoss
 from supernets.training.recipe import Recipe
+from supernets.training.updates import Part, Updates
 
 BATCH_SIZE = 128  # what the shipped supernet was trained with
 
@@ -23,65 +24,57 @@ class PlainTraining:
     """One network in training: a pure function of its weights, the recipe and the images.
 
     Args:
-        module: Trained in place.
+        module: Trained in place, where it lies.
         task: Of the batches; only its ``train_calib`` is read, for batch norm.
         data: The batches.
         recipe: How.
+        criterion: What is learnt from; by default the labels, smoothed as the recipe has it.
 
     Raises:
-        DataError: Fewer images than one batch.
+        DataError: Fewer images than one update takes.
+        InputError: A recipe that the module or its device cannot follow.
     """
 
-    def __init__(self, module: nn.Module, *, task: ImageClassification, data: Batches,
-                 recipe: Recipe) -> None:
+    def __init__(self, module: nn.Module, *, task: Task, data: Batches, recipe: Recipe,
+                 criterion: Criterion | None = None) -> None:
         self.done = 0  # epochs
-        self._steps = data.checked_steps_per_epoch()
-        self._module = module.to(device=task.device)
-        self._module = self._module.to(memory_format=torch.channels_last)
-        self._task, self._data, self._recipe = task, data, recipe
-        self._optimizer = recipe.optimizer(self._module.named_parameters())
+        self._module = module.to(memory_format=torch.channels_last)
+        self._task = task
+        self._criterion = criterion or LabelLoss(smoothing=recipe.label_smoothing)
+        self._updates = Updates(self._module, recipe, data)
 
     def advance(self) -> nn.Module:
         """Trains one more epoch and returns a copy in evaluation mode.
 
-        The copy's batch-norm statistics are measured on ``train_calib``.
+        The copy has the averaged weights, if the recipe wants an average. Its batch-norm
+        statistics are measured on ``train_calib``.
 
         Raises:
-            EvaluationError: A loss that is not finite.
+            EvaluationError: A loss that is not finite, or not enough memory.
             DataError: Images that are not of the task's size, or a label that it has not.
         """
         self._module.train()
-        # Layers that draw, such as dropout, use torch's global generator: it is given back.
-        devices = [self._task.device] if self._task.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive_seed(self._recipe.seed, "layers", index=self.done))
-            for step in range(self.done * self._steps, (self.done + 1) * self._steps):
-                self._step(step)
+        steps = self._updates.steps_per_epoch
+        for step in range(self.done * steps, (self.done + 1) * steps):
+            self._updates.step(step, self._parts)
         self.done += 1
-        return recalibrate(copy.deepcopy(self._module), self._task.batches("train_calib"))
+        with self._updates.averaged():
+            network = copy.deepcopy(self._module)
+        return recalibrate(network, self._task.batches("train_calib"))
 
     def state(self) -> dict[str, Any]:
         """Returns all that `load` needs, for ``torch.save``; it is not to be changed."""
         return {"done": self.done, "module": self._module.state_dict(),
-                "optimizer": self._optimizer.state_dict()}
+                "updates": self._updates.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes a state: what follows is bit for bit what followed it then, on a CPU."""
         self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._updates.load(state["updates"])
         self.done = int(state["done"])
 
-    def _step(self, step: int) -> None:
-        self._recipe.set_learning_rate(self._optimizer, step, steps_per_epoch=self._steps)
-        x, targets = self._data.batch(step)
-        loss = nn.functional.cross_entropy(self._module(x), targets,
-                                           label_smoothing=self._recipe.label_smoothing)
-        if not math.isfinite(loss.item()):
-            raise EvaluationError(f"training loss is {loss.item()} at step {step}; lower the "
-                                  "learning rate")
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+    def _parts(self, inputs: Any, targets: Any, _step: int) -> Iterator[Part]:
+        yield Part(self._criterion(inputs, targets)(self._module(inputs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +117,8 @@ class PlainFit:
     def __call__(self, module: nn.Module, *, seed: int) -> PlainTraining:
         """Returns the training of a network, at its start."""
         recipe = Recipe(**{**asdict(self.recipe), "seed": seed})
-        return PlainTraining(module, task=self.task, data=self._data(seed), recipe=recipe)
+        return PlainTraining(module.to(device=self.task.device), task=self.task,
+                             data=self._data(seed), recipe=recipe)
 
     def _data(self, seed: int) -> TrainingData:
         return TrainingData(task=self.task, data=self.images, batch_size=self.batch_size,

@@ -1,31 +1,32 @@
 """Trains every subnet of a supernet at once; checkpoints, and resumes as if never stopped."""
 
-import io
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nas.core.arch import Arch
-from nas.core.errors import DataError, EvaluationError
-from nas.core.files import replace_file
+from nas.core.errors import EvaluationError
+from nas.core.protocols import Supernet, Task
 from nas.core.rng import derive_rng
-from supernets.mobilenet.supernet import MobileNetSupernet
-from supernets.tasks.image_classification import ImageClassification
+from supernets.training.board import Board
+from supernets.training.checkpoint import Checkpoint
 from supernets.training.data import Batches
-from supernets.training.distill import soft_cross_entropy
+from supernets.training.distill import Criterion, LabelLoss, soft_cross_entropy
+from supernets.training.processes import Processes, started
 from supernets.training.recipe import Recipe
 from supernets.training.sampling import SamplingRule, Sandwich
+from supernets.training.updates import Part, Updates
+from supernets.training.validation import Validation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig(Recipe):
-    """How to train; label smoothing is of the largest subnet's loss.
+    """How to train a supernet.
 
     Attributes:
         checkpoint_s: Seconds between checkpoints.
@@ -36,126 +37,189 @@ class TrainConfig(Recipe):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands after a step."""
+    """Where a training stands after a step.
+
+    Attributes:
+        step: Counted from 1.
+        total_steps: Of the training.
+        steps_per_epoch: Of each pass over the images.
+        loss: Of the step's first architecture.
+        learning_rate: That the step was made with.
+    """
 
     step: int
     total_steps: int
     steps_per_epoch: int
     loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What validation found after an epoch.
+
+    Attributes:
+        epoch: Counted from 1.
+        results: ``smallest``, ``middle`` and ``largest`` → the task's metrics.
+    """
+
+    epoch: int
+    results: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(kw_only=True)
 class Trainer:
     """One training run of a supernet.
 
+    Where a launcher started several processes, each runs one of these; the first one alone
+    writes files and reports.
+
     Attributes:
-        supernet: Trained in place.
-        task: Of the batches; its loss trains the largest subnet.
+        supernet: Any that is an `nn.Module`; trained in place, where it lies.
+        task: Of the batches; validates.
         data: The batches.
         config: How.
         checkpoint: File of the checkpoints; read first if it exists.
-        rule: Which architectures a step runs; the first one teaches the others.
+        rule: Which architectures a step runs, and whether the first one teaches the others.
+        criterion: The loss of the first one, and of the others if it does not teach them; by
+            default that against labels, smoothed as `config` has it.
+        validation: After each epoch, on the weights that would be the result; None for none.
+        log: Folder of a log for TensorBoard; None for none.
         on_step: Called after each step.
+        on_validation: Called after each validation.
         on_epoch: Called after each epoch, with its number from 1.
     """
 
-    supernet: MobileNetSupernet
-    task: ImageClassification
+    supernet: Supernet
+    task: Task
     data: Batches
     config: TrainConfig
     checkpoint: Path
     rule: SamplingRule = field(default_factory=Sandwich)
+    criterion: Criterion | None = None
+    validation: Validation | None = None
+    log: Path | None = None
     on_step: Callable[[Progress], None] | None = None
+    on_validation: Callable[[Validated], None] | None = None
     on_epoch: Callable[[int], None] | None = None
 
     def run(self) -> None:
         """Trains to the end, from the checkpoint if there is one.
 
+        The supernet is left in evaluation mode. It has the averaged weights, if `config` wants
+        an average; those that were trained on stay in the checkpoint.
+
         Raises:
             DataError: The checkpoint is damaged or of another training, or fewer images than one
-                batch.
-            EvaluationError: A loss or weight that is not finite.
-            OSError: The checkpoint cannot be written.
+                step takes.
+            InputError: A recipe that the supernet or its device cannot follow, or TensorBoard is
+                asked for and not installed.
+            EvaluationError: A loss or weight that is not finite, or not enough memory.
+            OSError: A file cannot be written.
         """
-        steps_per_epoch = self.data.checked_steps_per_epoch()
-        total = self.config.epochs * steps_per_epoch
-        optimizer = self.config.optimizer(self.supernet.named_parameters())
-        step = self._restore(optimizer)
-        self.supernet.train()
+        _Run(self).run()
+
+
+class _Run:
+    """The state of a trainer's run."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._config = trainer, trainer.config
+        self._module = cast(nn.Module, trainer.supernet)
+        self._criterion = trainer.criterion or LabelLoss(smoothing=self._config.label_smoothing)
+        self._processes: Processes = started(next(self._module.parameters()).device)
+        self._updates = Updates(self._module, self._config, trainer.data,
+                                processes=self._processes)
+        self._total = self._config.epochs * self._updates.steps_per_epoch
+        self._checkpoint = Checkpoint(path=trainer.checkpoint, identity=self._identity())
+        self._step = 0
+
+    def run(self) -> None:
+        self._checkpoint.read(self._load)
+        self._module.train()
         saved_at = time.monotonic()
-        while step < total:
-            self.config.set_learning_rate(optimizer, step, steps_per_epoch=steps_per_epoch)
-            loss = self._step(step, optimizer)
-            step += 1
-            now = time.monotonic()
-            if self.on_step is not None:
-                self.on_step(Progress(step, total, steps_per_epoch, loss))
-            if now - saved_at > self.config.checkpoint_s or step == total:
-                self._save(optimizer, step)
-                saved_at = now
-            if step % steps_per_epoch == 0 and self.on_epoch is not None:
-                self.on_epoch(step // steps_per_epoch)
-        self.supernet.eval()
+        with ExitStack() as stack:
+            board = self._board(stack)
+            while self._step < self._total:
+                loss = self._update()
+                self._step += 1
+                self._report(loss, board)
+                epoch, position = divmod(self._step, self._updates.steps_per_epoch)
+                if position == 0:  # before the checkpoint, so that no epoch goes unreported
+                    self._end_epoch(epoch, board)
+                now = time.monotonic()
+                if now - saved_at > self._config.checkpoint_s or self._step == self._total:
+                    self._save()
+                    saved_at = now
+        self._updates.finish()
+        self._module.eval()
+        self._processes.wait()
 
-    def _step(self, step: int, optimizer: torch.optim.Optimizer) -> float:
-        x, targets = self.data.batch(step)
-        archs = self.rule(self.supernet.space, derive_rng(self.config.seed, "sampling", index=step))
-        optimizer.zero_grad(set_to_none=True)
-        teacher: Tensor = self.supernet(x, archs[0])
-        loss = nn.functional.cross_entropy(teacher, targets,
-                                           label_smoothing=self.config.label_smoothing)
-        self._backward(loss, archs[0], step, parts=len(archs))
-        for arch in archs[1:]:
-            student = soft_cross_entropy(self.supernet(x, arch), teacher)
-            self._backward(student, arch, step, parts=len(archs))
-        optimizer.step()
-        return loss.item()
-
-    def _backward(self, loss: Tensor, arch: Arch, step: int, *, parts: int) -> None:
-        if not math.isfinite(loss.item()):
-            raise EvaluationError(f"training loss is {loss.item()} at step {step}, architecture "
-                                  f"{arch.digest}; {self._advice()}")
-        (loss / parts).backward()  # type: ignore[no-untyped-call]
-
-    def _advice(self) -> str:
-        where = f"the last good checkpoint is {self.checkpoint}"
-        return "lower the learning rate" + (f"; {where}" if self.checkpoint.exists() else "")
-
-    def _identity(self) -> Mapping[str, Any]:
-        config = asdict(self.config)
-        del config["checkpoint_s"]
-        return {"space": self.supernet.space.id, **config, **self.data.identity(),
-                "rule": getattr(self.rule, "__qualname__", repr(self.rule))}
-
-    def _save(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.supernet.parameters()):
-            raise EvaluationError(f"weights are not finite after step {step}; {self._advice()}")
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        state = io.BytesIO()  # torch's own writer does not say that a disk is full
-        torch.save({"identity": dict(self._identity()), "step": step,
-                    "supernet": self.supernet.state_dict(),
-                    "optimizer": optimizer.state_dict()}, state)
-        replace_file(self.checkpoint, state.getvalue())
-
-    def _restore(self, optimizer: torch.optim.Optimizer) -> int:
-        if not self.checkpoint.exists():
-            return 0
+    def _update(self) -> float:
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-            self._check_identity(state["identity"])
-            self.supernet.load_state_dict(state["supernet"])
-            optimizer.load_state_dict(state["optimizer"])
-            return int(state["step"])
-        except DataError:
-            raise
-        except Exception as error:  # whatever a damaged file makes the unpickler raise
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise DataError(f"checkpoint {self.checkpoint} cannot be read ({reason}); remove it to "
-                            "start anew") from None
+            return self._updates.step(self._step, self._parts)
+        except EvaluationError as error:
+            raise EvaluationError(f"{error}{self._where()}") from None
 
-    def _check_identity(self, saved: Mapping[str, Any]) -> None:
-        for name, value in self._identity().items():
-            if saved.get(name) != value:
-                raise DataError(f"checkpoint {self.checkpoint} is of another training ({name} is "
-                                f"{saved.get(name)!r} there, {value!r} here); remove it or use "
-                                "another --out")
+    def _parts(self, inputs: Any, targets: Any, step: int) -> Iterator[Part]:
+        supernet, rule = self._trainer.supernet, self._trainer.rule
+        archs = rule(supernet.space, derive_rng(self._config.seed, "sampling", index=step), step)
+        loss = self._criterion(inputs, targets)
+        first = supernet(inputs, archs[0])
+        yield Part(loss(first), len(archs), f"architecture {archs[0].digest}")
+        for arch in archs[1:]:
+            outputs = supernet(inputs, arch)
+            part = soft_cross_entropy(outputs, first) if rule.teaches else loss(outputs)
+            yield Part(part, len(archs), f"architecture {arch.digest}")
+
+    def _report(self, loss: float, board: Board | None) -> None:
+        rate = self._updates.learning_rate_at(self._step - 1)
+        if board is not None:
+            board.step(self._step, loss=loss, learning_rate=rate)
+        if self._trainer.on_step is not None and self._processes.is_first:
+            self._trainer.on_step(Progress(self._step, self._total, self._updates.steps_per_epoch,
+                                           loss, rate))
+
+    def _end_epoch(self, epoch: int, board: Board | None) -> None:
+        trainer = self._trainer
+        if trainer.validation is not None:
+            # By all processes alike: others would wait at their next step, and not for ever.
+            with self._updates.averaged():
+                results = trainer.validation(trainer.supernet, trainer.task)
+            if board is not None:
+                board.validation(self._step, results)
+            if trainer.on_validation is not None and self._processes.is_first:
+                trainer.on_validation(Validated(epoch, results))
+        if trainer.on_epoch is not None and self._processes.is_first:
+            trainer.on_epoch(epoch)
+
+    def _board(self, stack: ExitStack) -> Board | None:
+        log = self._trainer.log
+        if log is None or not self._processes.is_first or self._step == self._total:
+            return None
+        return stack.enter_context(Board(log, step=self._step + 1))
+
+    def _save(self) -> None:
+        if not self._processes.is_first:
+            return
+        if not all(bool(torch.isfinite(p).all()) for p in self._module.parameters()):
+            raise EvaluationError(f"weights are not finite after step {self._step}; lower the "
+                                  f"learning rate{self._where()}")
+        self._checkpoint.write({"step": self._step, "supernet": self._module.state_dict(),
+                                "updates": self._updates.state()})
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._module.load_state_dict(state["supernet"])
+        self._updates.load(state["updates"])
+        self._step = int(state["step"])
+
+    def _where(self) -> str:
+        path = self._checkpoint.path
+        return f"; the last good checkpoint is {path}" if path.exists() else ""
+
+    def _identity(self) -> dict[str, Any]:
+        trainer = self._trainer
+        config = asdict(self._config)
+        del config["checkpoint_s"]
+        return {"space": trainer.supernet.space.id, **config, **trainer.data.identity(),
+                "rule": repr(trainer.rule), "criterion": self._criterion.identity()}

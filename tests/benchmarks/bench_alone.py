@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,10 +41,11 @@ class Alone:
     """The sampling rule that trains one architecture and no other."""
 
     arch: Arch
+    teaches: ClassVar[bool] = False
 
-    def __call__(self, space: GeneSpace, rng: np.random.Generator) -> Sequence[Arch]:
+    def __call__(self, space: GeneSpace, rng: np.random.Generator, step: int, /) -> Sequence[Arch]:
         """Returns the one architecture."""
-        del space, rng
+        del space, rng, step
         return [self.arch]
 
 

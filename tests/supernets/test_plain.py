@@ -130,7 +130,7 @@ def test_bad_input(fit: PlainFit) -> None:
 def test_a_loss_that_is_not_finite_ends_it(fit: PlainFit, module: nn.Module) -> None:
     with torch.no_grad():
         module.get_submodule("classifier").weight.fill_(float("inf"))  # type: ignore[operator]
-    with pytest.raises(EvaluationError, match=r"training loss is .* at step 0; lower the learning"):
+    with pytest.raises(EvaluationError, match=r"loss is .* at step 0, batch 0 of 16 rows; lower"):
         fit(module, seed=0).advance()
 
 

@@ -266,8 +266,7 @@ def test_a_tiny_problem_is_learnt(tmp_path: Path) -> None:
 
 def test_weight_decay_is_for_weights_alone(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "c.pt", config=replace(CONFIG, weight_decay=0.1))
-    decayed, free = trainer.config.optimizer(
-        trainer.supernet.named_parameters()).param_groups
+    decayed, free = trainer.config.make_optimizer(trainer.supernet).param_groups
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0.0
     kept = {id(p) for p in free["params"]}
@@ -348,8 +347,8 @@ def poisoned(name: str) -> MobileNetSupernet:
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / "c.pt"
     trainer = make_trainer(path, supernet=poisoned(name))
-    with pytest.raises(EvaluationError, match=r"training loss is nan at step 0, architecture \w+; "
-                                              r"lower the learning rate$"):
+    with pytest.raises(EvaluationError, match=r"training loss is nan at step 0, architecture \w+, "
+                                              r"batch 0 of 12 rows; lower the learning rate$"):
         trainer.run()
     assert not path.exists()
 
