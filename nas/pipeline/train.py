@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from nas.core.errors import DataError, DiskError, InputError, RunInterrupted
+from nas.core.errors import DiskError, InputError, RunInterrupted
 from nas.core.files import os_error_line, partial_file
 from nas.core.locks import LOCK, locked
 from nas.core.registry import resolve
@@ -22,22 +22,13 @@ from supernets.folder import save_supernet
 from supernets.mobilenet.config import MobileNetConfig
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.registry import SUPERNETS
-from supernets.tasks.idx import read_split
+from supernets.tasks.idx import class_names, read_split
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
-from supernets.tasks.splits import balanced, halves
+from supernets.tasks.splits import CALIBRATION_IMAGES, balanced, halves
 from supernets.training.data import Augmentation, TrainingData
 from supernets.training.trainer import Progress, TrainConfig, Trainer
 
-CALIBRATION_IMAGES = 2048  # for batch norm; fewer where the smallest class does not allow them
 CHECKPOINT = "checkpoint.pt"
-
-# Data sets recognised by the SHA-256 of their training labels, for the class names alone.
-_KNOWN_LABELS = {
-    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": (
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-        "Ankle boot"),
-}
-
 
 class TrainRequest(BaseModel):
     """What to train.
@@ -143,28 +134,10 @@ def _read_data(request: TrainRequest) -> tuple[ImageClassification, LabelledImag
     height, width = images.shape[1:]
     pixels = images.astype("float32") / 255
     task = ImageClassification(
-        labels=_class_names(request.data, labels), input_shape=(1, height, width),
+        labels=class_names(request.data, labels), input_shape=(1, height, width),
         mean=round(float(pixels.mean()), 3), std=round(float(pixels.std()), 3),
         splits={"train_calib": calib, "search": search, "test": test}, device=torch_device())
     return task, training
-
-
-def _class_names(folder: Path, labels: Any) -> tuple[str, ...]:
-    classes = int(labels.max()) + 1
-    file = folder / "labels.txt"
-    if file.is_file():
-        try:
-            lines = file.read_text(encoding="utf-8").split("\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file} is no text in UTF-8 ({error.reason}); write one class name "
-                            "a line") from None
-        names = tuple(name.strip() for name in lines if name.strip())
-    else:
-        digest = hashlib.sha256(labels.tobytes()).hexdigest()
-        names = _KNOWN_LABELS.get(digest, tuple(str(label) for label in range(classes)))
-    if len(names) != classes:
-        raise InputError(f"{file} names {len(names)} classes, but the labels have {classes}")
-    return names
 
 
 def _config_for(name: str, task: ImageClassification) -> MobileNetConfig:

@@ -1,6 +1,7 @@
 """Folders of idx files, the format of MNIST and its relatives, plain or gzipped."""
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
@@ -9,9 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.core.errors import DataError
+from nas.core.errors import DataError, InputError
 
 _UNSIGNED_BYTE = 0x08
+
+# Data sets recognised by the SHA-256 of their training labels, for the class names alone.
+_KNOWN_LABELS = {
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot"),
+}
 
 ImageArray = NDArray[np.uint8]
 
@@ -31,6 +39,34 @@ def read_split(folder: Path, prefix: str) -> tuple[ImageArray, ImageArray]:
     if len(images) != len(labels):
         raise DataError(f"{folder}: {len(images)} {prefix} images but {len(labels)} labels")
     return images, labels
+
+
+def class_names(folder: Path, labels: ImageArray) -> tuple[str, ...]:
+    """Returns the classes' names: those in ``labels.txt``, one a line, or else their numbers.
+
+    Args:
+        folder: Of the idx files.
+        labels: Of the training images, (N,).
+
+    Raises:
+        DataError: The file is no text.
+        InputError: It names more or fewer classes than there are.
+    """
+    classes = int(labels.max()) + 1
+    file = folder / "labels.txt"
+    if file.is_file():
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is no text in UTF-8 ({error.reason}); write one class name "
+                            "a line") from None
+        names = tuple(name.strip() for name in lines if name.strip())
+    else:
+        digest = hashlib.sha256(labels.tobytes()).hexdigest()
+        names = _KNOWN_LABELS.get(digest, tuple(str(label) for label in range(classes)))
+    if len(names) != classes:
+        raise InputError(f"{file} names {len(names)} classes, but the labels have {classes}")
+    return names
 
 
 def read_idx(path: Path, *, axes: int) -> ImageArray:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core.errors import DataError, EvaluationError
+from nas.core.errors import DataError
 from nas.core.protocols import Batch
+from supernets.tasks import classification
+from supernets.tasks.classification import SPLITS as SPLITS
 from supernets.tasks.idx import ImageArray
-
-SPLITS = ("train_calib", "search", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +59,13 @@ class ImageClassification:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.splits) - set(SPLITS))
-        if unknown:
-            raise DataError(f"split {unknown[0]!r} is none of {', '.join(SPLITS)}")
+        classification.check_splits(self.splits)
         if not self.std > 0:
             raise DataError(f"the pixels' standard deviation {self.std} must be positive")
 
     def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
         """Returns normalised random pixels (batch, C, H, W)."""
-        noise = rng.standard_normal((batch, *self.input_shape), dtype=np.float32)
-        return torch.from_numpy(noise).to(self.device)
+        return classification.noise(batch, self.input_shape, rng, self.device)
 
     def batches(self, split: str) -> Iterator[Batch]:
         """Yields (x_BCHW float32, labels_B int64) of a split, in stored order.
@@ -78,8 +74,7 @@ class ImageClassification:
             DataError: The task has no such split.
         """
         if split not in self.splits:
-            have = ", ".join(self.splits) or "none"
-            raise DataError(f"this task has no split {split!r}; it has {have}")
+            raise classification.no_split(split, self.splits)
         data = self.splits[split]
         for start in range(0, len(data.labels), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -97,10 +92,8 @@ class ImageClassification:
         if x.shape[1:] != self.input_shape:
             raise DataError(f"images are {tuple(x.shape[1:])} (channels, height, width); this "
                             f"task takes {self.input_shape}")
-        x = x.float().div_(255.0).sub_(self.mean).div_(self.std)
-        # `contiguous` would leave the strides of one-channel images as they are, and convolutions
-        # would then run channels first.
-        return torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
+        return classification.channels_last(
+            x.float().div_(255.0).sub_(self.mean).div_(self.std))
 
     def to_targets(self, labels: ImageArray) -> Tensor:
         """Returns labels (B,) as int64.
@@ -108,13 +101,11 @@ class ImageClassification:
         Raises:
             DataError: A label that has no class.
         """
-        if labels.size and int(labels.max()) >= len(self.labels):
-            raise DataError(f"label {labels.max()} in a task of {len(self.labels)} classes")
-        return torch.from_numpy(labels.astype(np.int64)).to(self.device)
+        return classification.targets(labels, len(self.labels), self.device)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean cross-entropy."""
-        return F.cross_entropy(outputs, targets)
+        return classification.cross_entropy(outputs, targets)
 
     def metrics(self, model: nn.Module, batches: Iterable[Batch]) -> Mapping[str, float]:
         """Returns ``{"error": top-1 error in %}`` of a network in evaluation mode.
@@ -123,17 +114,7 @@ class ImageClassification:
             DataError: There is no batch.
             EvaluationError: Logits that are not finite.
         """
-        wrong = total = 0
-        with torch.inference_mode():
-            for x, targets in batches:
-                logits = model(x)
-                if not bool(torch.isfinite(logits).all()):
-                    raise EvaluationError("the network's logits are not finite")
-                wrong += int((logits.argmax(1) != targets).sum())
-                total += len(targets)
-        if total == 0:
-            raise DataError("validation got no batches")
-        return {"error": 100.0 * wrong / total}
+        return classification.top1_error(model, batches)
 
     def onnx_metadata(self) -> Mapping[str, str]:
         """Returns the preprocessing and label names, as JSON texts."""
