@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def open_hub(name: str, root: Path, *, download: bool) -> Mapping[str, Source]:
     if find_spec("datasets") is None:
         raise DataError(f"hfds/{name} needs the package datasets; install it with pip install "
                         "datasets")
-    import datasets
+    datasets: Any = import_module("datasets")
 
     try:
         with _offline(datasets, not download):
