@@ -6,17 +6,27 @@ build the block, without any framework. Shapes leave the batch out: (C, H, W) or
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nas.core.errors import SpaceError
 
 Shape = tuple[int, ...]
+Attribute = int | float | tuple[int, ...]
 
 BYTES_PER_ELEMENT = 4  # fp32
 
 # Operators that may overwrite their input when nobody else reads it.
-IN_PLACE = frozenset({"batch_norm", "relu", "hard_swish", "silu", "sigmoid", "hard_sigmoid",
-                      "flatten"})
+IN_PLACE = frozenset({
+    "batch_norm", "relu", "hard_swish", "silu", "sigmoid", "hard_sigmoid", "flatten",
+    "relu6", "leaky_relu", "gelu", "gelu_tanh", "tanh", "layer_norm", "rms_norm", "group_norm",
+    "softmax", "scale", "shift", "mul_scalar", "add_scalar",
+})
+
+# Operators that show their input under another shape and make no tensor of their own.
+VIEWS = frozenset({"reshape", "permute", "slice", "select"})
+
+CONVOLUTIONS = frozenset({"conv1d", "conv2d"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +45,44 @@ class TensorSpec:
 class OpSpec:
     """One operator.
 
+    Kinds, and the attributes that they have:
+
+    - ``conv2d``, ``conv1d``: a kernel of one side, padded by ``kernel // 2`` unless ``padding``
+      (one number for each spatial axis) says otherwise; ``dilation``.
+    - ``linear`` on the last axis; ``matmul`` over the last two axes of two tensors, or of a learnt
+      tensor of shape ``left`` and one tensor.
+    - ``batch_norm`` over axis 1; ``group_norm``, the same in ``groups``; ``layer_norm`` over the
+      last axis; ``rms_norm``, the same without a mean.
+    - ``relu``, ``relu6``, ``leaky_relu`` (``slope``), ``hard_swish``, ``silu``, ``sigmoid``,
+      ``hard_sigmoid``, ``gelu``, ``gelu_tanh``, ``tanh``; ``softmax`` over ``axis``.
+    - ``add``, ``sub``, ``mul``, ``div`` of two tensors, one of which may be broadcast;
+      ``add_scalar``, ``mul_scalar`` with the number ``value``.
+    - ``scale``, ``shift``: times, plus a learnt tensor of this ``shape``; ``prepend``: a learnt
+      tensor of this ``shape`` in front of the input, along ``axis``.
+    - ``concat`` of tensors along ``axis``; ``pad`` by ``padding`` (of every axis in front, then of
+      every axis behind) with ``value``, or the image mirrored if ``reflect`` is 1.
+    - ``global_avg_pool`` over both image axes, which stay; ``mean``, ``max``, ``l2_norm`` over
+      ``axes``, which stay if ``keep`` is 1.
+    - ``avg_pool``, ``max_pool``: ``padding`` as of conv2d, by default 0; ``ceil`` 1 rounds the
+      output's sides up; ``count_padding`` 1 divides by the whole kernel at the border, too.
+    - ``flatten`` of all axes but the batch; ``reshape`` to ``shape``; ``permute``, ``axes`` says
+      where each axis comes from; ``slice`` of ``axis`` from ``start`` to ``stop``; ``select`` of
+      the position ``index`` of ``axis``, which goes.
+
+    Axes, shapes and paddings are those of the whole tensor with its batch axis, wherever that
+    stands; a shape has −1 for it.
+
     Attributes:
-        kind: ``conv2d``, ``batch_norm``, ``relu``, ``hard_swish``, ``silu``, ``sigmoid``,
-            ``hard_sigmoid``, ``global_avg_pool``, ``mul``, ``add``, ``flatten`` or ``linear``.
+        kind: As above.
         inputs: Names of the tensors read, in order.
         output: The tensor made.
-        kernel: Side of a conv2d's square kernel, padded by ``kernel // 2``; else 1.
-        stride: Of a conv2d; else 1.
-        groups: Of a conv2d; else 1.
-        bias: Whether a conv2d or linear adds one.
+        kernel: Side of a convolution's or pool's square kernel; else 1.
+        stride: Of a convolution or pool; else 1.
+        groups: Of a convolution or group norm; else 1.
+        bias: Whether a convolution, linear or layer_norm adds one.
+        attributes: Pairs (name, value), as above. ``params`` says how many learnt numbers the
+            operator brings, where that does not follow from its shape: always for ``scale``,
+            ``shift`` and ``prepend``; for others where a weight is shared or not learnt.
     """
 
     kind: str
@@ -53,6 +92,19 @@ class OpSpec:
     stride: int = 1
     groups: int = 1
     bias: bool = False
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+    def attribute(self, name: str, default: Attribute | None = None) -> Any:
+        """Returns an attribute, or the default.
+
+        Raises:
+            SpaceError: There is neither.
+        """
+        value = dict(self.attributes).get(name, default)
+        if value is None:
+            raise SpaceError(f"operator {self.kind!r} ({self.output.name}) lacks its attribute "
+                             f"{name!r}")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +157,9 @@ class GraphBuilder:
         return self._add("conv2d", (x,), shape, kernel=kernel, stride=stride, groups=groups,
                          bias=bias)
 
-    def linear(self, x: TensorSpec, out_features: int) -> TensorSpec:
-        """A dense layer with bias on a vector."""
-        return self._add("linear", (x,), (out_features,), bias=True)
+    def linear(self, x: TensorSpec, out_features: int, *, bias: bool = True) -> TensorSpec:
+        """A dense layer on the last axis."""
+        return self._add("linear", (x,), (*x.shape[:-1], out_features), bias=bias)
 
     def unary(self, kind: str, x: TensorSpec) -> TensorSpec:
         """An operator that keeps the shape: batch_norm, relu, sigmoid, …."""
@@ -145,23 +197,46 @@ class GraphBuilder:
 
 
 def block_of(kind: str, builder: GraphBuilder) -> Block:
-    """Returns the finished graph as a block whose key spells out every operator and shape.
+    """Returns the finished graph as a block; see `keyed`."""
+    return keyed(kind, builder.build())
+
+
+def keyed(kind: str, graph: BlockGraph) -> Block:
+    """Returns the graph as a block whose key spells out every operator and shape.
 
     An operator that reads anything but the tensor made just before it names its inputs.
+
+    Args:
+        kind: What the key begins with.
+        graph: With one input.
     """
-    graph = builder.build()
-    parts = [kind, "x".join(map(str, builder.input.shape))]
-    previous = builder.input.name
+    source = graph.inputs[0]
+    parts = [kind, "x".join(map(str, source.shape))]
+    previous = source.name
     for node in graph.nodes:
-        part = node.kind
-        if node.kind in ("conv2d", "linear"):
-            part += (f"{node.output.shape[0]}k{node.kernel}s{node.stride}g{node.groups}"
-                     f"{'b' if node.bias else ''}")
+        part = node.kind + _settings(node)
         if node.inputs != (previous,):
             part += f"({','.join(node.inputs)})"
         parts.append(part)
         previous = node.output.name
     return Block("|".join(parts), graph)
+
+
+def _settings(node: OpSpec) -> str:
+    # All that tells two operators of a kind on the same input apart.
+    text = ""
+    if node.kind in CONVOLUTIONS or node.kind == "linear":
+        size = node.output.shape[-1 if node.kind == "linear" else 0]
+        text = f"{size}k{node.kernel}s{node.stride}g{node.groups}{'b' if node.bias else ''}"
+    elif (node.kernel, node.stride, node.groups, node.bias) != (1, 1, 1, False):
+        text = f"k{node.kernel}s{node.stride}g{node.groups}{'b' if node.bias else ''}"
+    if node.attributes:
+        text += f"[{','.join(f'{name}={_text(value)}' for name, value in node.attributes)}]"
+    return text
+
+
+def _text(value: Attribute) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def chain(blocks: Sequence[Block]) -> BlockGraph:
@@ -184,10 +259,9 @@ def chain(blocks: Sequence[Block]) -> BlockGraph:
         names = {source.name: previous.name}
         for node in block.graph.nodes:
             names[node.output.name] = f"b{position}.{node.output.name}"
-            nodes.append(OpSpec(
-                node.kind, tuple(names[name] for name in node.inputs),
-                TensorSpec(names[node.output.name], node.output.shape), kernel=node.kernel,
-                stride=node.stride, groups=node.groups, bias=node.bias))
+            nodes.append(replace(
+                node, inputs=tuple(names[name] for name in node.inputs),
+                output=TensorSpec(names[node.output.name], node.output.shape)))
         previous = nodes[-1].output
     return BlockGraph((first,), tuple(nodes))
 

@@ -1,32 +1,45 @@
 """Closed-form costs of block graphs: MACs, parameters, activation memory.
 
-One multiply-add is 1 MAC, counted for conv2d and linear alone. Parameters include the two of
-each batch-norm channel and every bias, not the running statistics.
+One multiply-add is 1 MAC, counted for convolutions, linear and matmul alone: both products of an
+attention count. Parameters include every bias, those of norms, and learnt tensors that are
+multiplied with, added or put in front (layer scale, positions, class token), not running statistics.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
-from nas.core.blocks import BYTES_PER_ELEMENT, IN_PLACE, Block, BlockGraph, OpSpec, Shape
+from nas.core.blocks import (
+    BYTES_PER_ELEMENT,
+    CONVOLUTIONS,
+    IN_PLACE,
+    VIEWS,
+    Block,
+    BlockGraph,
+    OpSpec,
+    Shape,
+)
 from nas.core.errors import InputError
 from nas.core.types import FloatArray, IntArray
 
 UNITS: Mapping[str, str] = {"macs": "MAC", "params": "1", "activation_bytes": "B"}
+
+_Row = tuple[str, Sequence[str], str, int]  # kind, inputs, output, elements of the output
 
 _CHUNK = 16_384  # codes scored at once: keeps the gathered columns in cache
 
 
 def macs(graph: BlockGraph) -> int:
     """Returns the multiply-adds of one inference at batch 1."""
-    return sum(node_macs(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
+    return _total(graph, node_macs)
 
 
 def params(graph: BlockGraph) -> int:
     """Returns the number of trainable numbers."""
-    return sum(node_params(node, graph.shape_of(node.inputs[0])) for node in graph.nodes)
+    return _total(graph, node_params)
 
 
 def activation_bytes(graph: BlockGraph) -> int:
@@ -34,7 +47,8 @@ def activation_bytes(graph: BlockGraph) -> int:
 
     While a node runs, its inputs, its output and every tensor that a later node reads are alive,
     in the graph's order. An operator of `IN_PLACE` writes over its input where it is the input's
-    last reader, and then makes no tensor of its own.
+    last reader, and then makes no tensor of its own. One of `VIEWS` never does: its input is alive
+    until the view's last reader.
     """
     return peak_live_bytes(
         [(tensor.name, tensor.elements) for tensor in graph.inputs],
@@ -43,11 +57,12 @@ def activation_bytes(graph: BlockGraph) -> int:
 
 
 def peak_live_bytes(inputs: Sequence[tuple[str, int]],
-                    nodes: Sequence[tuple[str, Sequence[str], str, int]]) -> int:
+                    nodes: Sequence[_Row]) -> int:
     """Returns the largest live set, in bytes, of nodes (kind, inputs, output, elements) in order.
 
     The rule is that of `activation_bytes`; the counter of extracted modules uses it too.
     """
+    nodes = _without_views(nodes)
     last_use = {name: index for index, node in enumerate(nodes) for name in node[1]}
     alive = dict(inputs)
     peak = sum(alive.values())
@@ -60,6 +75,19 @@ def peak_live_bytes(inputs: Sequence[tuple[str, int]],
         for name in {name for name in sources if last_use[name] == index}:
             alive.pop(name, None)
     return peak * BYTES_PER_ELEMENT
+
+
+def _without_views(nodes: Sequence[_Row]) -> list[_Row]:
+    # Whoever reads a view reads the tensor that it shows.
+    shown: dict[str, str] = {}
+    rows: list[_Row] = []
+    for kind, sources, output, elements in nodes:
+        sources = [shown.get(name, name) for name in sources]
+        if kind in VIEWS:
+            shown[output] = sources[0]
+        else:
+            rows.append((kind, sources, output, elements))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +161,44 @@ def reduce_blocks(table: FloatArray, codes: IntArray, block_ids: Callable[[IntAr
 
 def node_macs(node: OpSpec, source: Shape) -> int:
     """Returns the multiply-adds of one operator whose first input is `source`."""
-    if node.kind == "conv2d":
-        per_output = node.kernel * node.kernel * source[0] // node.groups
-        return per_output * node.output.elements
-    return source[0] * node.output.shape[0] if node.kind == "linear" else 0
+    if node.kind in CONVOLUTIONS:
+        return _window(node) * source[0] // node.groups * node.output.elements
+    if node.kind == "matmul":
+        return int(node.attribute("left", source)[-1]) * node.output.elements
+    return source[-1] * node.output.elements if node.kind == "linear" else 0
 
 
 def node_params(node: OpSpec, source: Shape) -> int:
     """Returns the trainable numbers of one operator whose first input is `source`."""
-    channels = node.output.shape[0]
-    bias = channels if node.bias else 0
-    if node.kind == "conv2d":
-        return channels * (source[0] // node.groups) * node.kernel * node.kernel + bias
+    for name, value in node.attributes:
+        if name == "params":
+            return int(cast(int, value))
+    return shape_params(node, source)
+
+
+def shape_params(node: OpSpec, source: Shape) -> int:
+    """Returns the trainable numbers that follow from shapes: an attribute may say otherwise."""
+    if node.kind in CONVOLUTIONS:
+        out = node.output.shape[0]
+        return out * (source[0] // node.groups) * _window(node) + (out if node.bias else 0)
     if node.kind == "linear":
-        return channels * source[0] + bias
-    return 2 * channels if node.kind == "batch_norm" else 0
+        out = node.output.shape[-1]
+        return out * source[-1] + (out if node.bias else 0)
+    if node.kind in ("batch_norm", "group_norm"):
+        return 2 * node.output.shape[0]
+    if node.kind in ("layer_norm", "rms_norm"):
+        return source[-1] * (2 if node.bias else 1)
+    return 0
+
+
+def _window(node: OpSpec) -> int:
+    return node.kernel if node.kind == "conv1d" else node.kernel * node.kernel
+
+
+def _total(graph: BlockGraph, count: Callable[[OpSpec, Shape], int]) -> int:
+    shapes = {tensor.name: tensor.shape for tensor in graph.inputs}
+    total = 0
+    for node in graph.nodes:
+        total += count(node, shapes[node.inputs[0]])
+        shapes[node.output.name] = node.output.shape
+    return total

@@ -1,0 +1,224 @@
+"""Operators with weights, activations and pools, as nodes of a block graph.
+
+Every function takes the recorder and then what the torch function of that name takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.core.blocks import Attribute
+from nas.core.errors import SpaceError
+from supernets.tracing.recorder import BATCH, Handler, Recorder, like
+
+Sizes = int | Sequence[int]
+
+
+def conv2d(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+           stride: Sizes = 1, padding: Sizes | str = 0, dilation: Sizes = 1,
+           groups: int = 1) -> Tensor:
+    """A convolution over an image, with a square kernel."""
+    return _convolution(recorder, "conv2d", x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv1d(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+           stride: Sizes = 1, padding: Sizes | str = 0, dilation: Sizes = 1,
+           groups: int = 1) -> Tensor:
+    """A convolution over a sequence."""
+    return _convolution(recorder, "conv1d", x, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolution(recorder: Recorder, kind: str, x: Tensor, weight: Tensor, bias: Tensor | None,
+                 stride: Sizes, padding: Sizes | str, dilation: Sizes, groups: int) -> Tensor:
+    _require_channels(kind, x)
+    axes = weight.dim() - 2
+    kernel = _side(kind, "kernel", tuple(weight.shape[2:]), axes)
+    step, spread = _side(kind, "stride", stride, axes), _side(kind, "dilation", dilation, axes)
+    if isinstance(padding, str):
+        padding = 0 if padding == "valid" else spread * (kernel - 1) // 2
+    pads = _per_axis(padding, axes)
+    reach = spread * (kernel - 1) + 1
+    sides = [(side + 2 * pad - reach) // step + 1
+             for side, pad in zip(x.shape[2:], pads, strict=True)]
+    if min(sides) < 1:
+        raise SpaceError(f"{kind} with kernel {kernel} on sides {tuple(x.shape[2:])} leaves "
+                         "nothing; use larger images")
+    attributes: list[tuple[str, Attribute]] = []
+    if pads != (kernel // 2,) * axes:
+        attributes.append(("padding", pads))
+    if spread != 1:
+        attributes.append(("dilation", spread))
+    result = torch.empty((BATCH, weight.shape[0], *sides), device="meta")
+    return recorder.emit(kind, (x,), result, kernel=kernel, stride=step, groups=groups,
+                         bias=bias is not None, attributes=attributes, learnt=(weight, bias))
+
+
+def linear(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A dense layer on the last axis."""
+    _require_features("linear", x)
+    result = torch.empty((*x.shape[:-1], weight.shape[0]), device="meta")
+    return recorder.emit("linear", (x,), result, bias=bias is not None, learnt=(weight, bias))
+
+
+def batch_norm(recorder: Recorder, x: Tensor, running_mean: Tensor | None,
+               running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None, training: bool = False,
+               **_: float) -> Tensor:
+    """Batch norm by its running statistics."""
+    if training or running_mean is None or running_var is None:
+        raise SpaceError("batch_norm by the statistics of the batch has no block graph form; "
+                         "trace in evaluation mode")
+    _require_channels("batch_norm", x)
+    return recorder.emit("batch_norm", (x,), like(x), learnt=(weight, bias))
+
+
+def layer_norm(recorder: Recorder, x: Tensor, normalized_shape: Sequence[int],
+               weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
+    """Layer norm over the last axis; `eps` changes no cost and is not kept."""
+    del eps
+    if len(normalized_shape) != 1:
+        raise SpaceError(f"layer_norm over {len(normalized_shape)} axes has no block graph form")
+    _require_features("layer_norm", x)
+    return recorder.emit("layer_norm", (x,), like(x), bias=bias is not None,
+                         learnt=(weight, bias))
+
+
+def rms_norm(recorder: Recorder, x: Tensor, normalized_shape: Sequence[int],
+             weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Layer norm without a mean; `eps` changes no cost and is not kept."""
+    del eps
+    if len(normalized_shape) != 1:
+        raise SpaceError(f"rms_norm over {len(normalized_shape)} axes has no block graph form")
+    _require_features("rms_norm", x)
+    return recorder.emit("rms_norm", (x,), like(x), learnt=(weight,))
+
+
+def group_norm(recorder: Recorder, x: Tensor, num_groups: int, weight: Tensor | None = None,
+               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """Norm over groups of channels and the image; `eps` changes no cost and is not kept."""
+    del eps
+    _require_channels("group_norm", x)
+    return recorder.emit("group_norm", (x,), like(x), groups=num_groups, learnt=(weight, bias))
+
+
+def adaptive_avg_pool2d(recorder: Recorder, x: Tensor, output_size: Any) -> Tensor:
+    """The mean over the image, or over equal parts of it."""
+    result = F.adaptive_avg_pool2d(x, output_size)
+    sides, parts = tuple(x.shape[-2:]), tuple(result.shape[-2:])
+    if parts == (1, 1):
+        return recorder.emit("global_avg_pool", (x,), result)
+    if parts == sides:
+        return x
+    kernel = sides[0] // parts[0]
+    if any(side != part * kernel for side, part in zip(sides, parts, strict=True)):
+        raise SpaceError(f"adaptive_avg_pool2d from {sides} to {parts} has no block graph form")
+    return recorder.emit("avg_pool", (x,), result, kernel=kernel, stride=kernel)
+
+
+def max_pool2d(recorder: Recorder, x: Tensor, kernel_size: Sizes, stride: Sizes | None = None,
+               padding: Sizes = 0, dilation: Sizes = 1, ceil_mode: bool = False,
+               return_indices: bool = False) -> Tensor:
+    """The maximum in each window."""
+    if return_indices or _side("max_pool2d", "dilation", dilation, 2) != 1:
+        raise SpaceError("max_pool2d with indices or dilation has no block graph form")
+    result = F.max_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    return _pool(recorder, "max_pool", x, result, kernel_size, stride, padding, ceil_mode, ())
+
+
+def avg_pool2d(recorder: Recorder, x: Tensor, kernel_size: Sizes, stride: Sizes | None = None,
+               padding: Sizes = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Tensor:
+    """The mean of each window."""
+    if divisor_override is not None:
+        raise SpaceError("avg_pool2d with a divisor of its own has no block graph form")
+    result = F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    counted = count_include_pad and any(_per_axis(padding, 2))
+    return _pool(recorder, "avg_pool", x, result, kernel_size, stride, padding, ceil_mode,
+                 (("count_padding", 1),) if counted else ())
+
+
+def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size: Sizes,
+          stride: Sizes | None, padding: Sizes, ceil_mode: bool,
+          attributes: Sequence[tuple[str, Attribute]]) -> Tensor:
+    kernel = _side(kind, "kernel", kernel_size, 2)
+    pads = _per_axis(padding, 2)
+    found: list[tuple[str, Attribute]] = [("padding", pads)] if any(pads) else []
+    if ceil_mode:
+        found.append(("ceil", 1))
+    step = kernel if stride is None or stride == [] else _side(kind, "stride", stride, 2)
+    return recorder.emit(kind, (x,), result, kernel=kernel, stride=step,
+                         attributes=(*found, *attributes))
+
+
+def hardtanh(recorder: Recorder, x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Between 0 and 6 alone, which is how torch spells relu6."""
+    if (min_val, max_val) != (0, 6):
+        raise SpaceError(f"hardtanh between {min_val} and {max_val} has no block graph form")
+    return recorder.emit("relu6", (x,), like(x))
+
+
+def gelu(recorder: Recorder, x: Tensor, approximate: str = "none") -> Tensor:
+    """GELU, exact or by tanh."""
+    return recorder.emit("gelu" if approximate == "none" else "gelu_tanh", (x,), like(x))
+
+
+def leaky_relu(recorder: Recorder, x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """Leaky ReLU."""
+    return recorder.emit("leaky_relu", (x,), like(x), attributes=(("slope", negative_slope),))
+
+
+def softmax(recorder: Recorder, x: Tensor, dim: int, **_: Any) -> Tensor:
+    """Softmax over one axis."""
+    return recorder.emit("softmax", (x,), like(x), attributes=(("axis", dim % x.dim()),))
+
+
+def dropout(recorder: Recorder, x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Nothing in evaluation mode."""
+    del recorder
+    if training and p:
+        raise SpaceError("dropout that is on has no block graph form; trace in evaluation mode")
+    return x
+
+
+def _activation(kind: str) -> Handler:
+    return lambda recorder, x: recorder.emit(kind, (x,), like(x))
+
+
+def _require_channels(kind: str, x: Tensor) -> None:
+    if x.shape[0] != BATCH:
+        raise SpaceError(f"{kind} whose first axis is not the batch has no block graph form")
+
+
+def _require_features(kind: str, x: Tensor) -> None:
+    if x.shape[-1] % BATCH == 0:
+        raise SpaceError(f"{kind} over the batch has no block graph form")
+
+
+def _per_axis(value: Sizes, axes: int) -> tuple[int, ...]:
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    return sizes * axes if len(sizes) == 1 else sizes
+
+
+def _side(kind: str, what: str, value: Sizes, axes: int) -> int:
+    sizes = set(_per_axis(value, axes))
+    if len(sizes) != 1:
+        raise SpaceError(f"{kind} with the {what} {tuple(_per_axis(value, axes))} has no block "
+                         "graph form: both sides must be equal")
+    return sizes.pop()
+
+
+LAYERS: dict[str, Handler] = {
+    "conv1d": conv1d, "conv2d": conv2d, "linear": linear, "batch_norm": batch_norm,
+    "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "hardtanh": hardtanh, "gelu": gelu,
+    "leaky_relu": leaky_relu, "softmax": softmax,
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d"), dropout),
+    "relu": _activation("relu"), "relu6": _activation("relu6"), "silu": _activation("silu"),
+    "hardswish": _activation("hard_swish"), "sigmoid": _activation("sigmoid"),
+    "hardsigmoid": _activation("hard_sigmoid"), "tanh": _activation("tanh"),
+}
