@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nas.core.blocks import Block, BlockGraph, OpSpec, Shape
+from nas.core.blocks import CONVOLUTIONS, Block, BlockGraph, OpSpec, Shape
 from nas.core.costs import node_macs, node_params
 from nas.core.errors import ProfileError
 from nas.core.types import FloatArray, IntArray
@@ -21,25 +21,33 @@ from nas.core.types import FloatArray, IntArray
 OWN_MS, BLOCKS = "own_ms", "blocks"
 
 # Operators that runtimes fold into the kernel in front of them, or that move no data.
-FOLDED = frozenset({"batch_norm", "relu", "flatten"})
+FOLDED = frozenset({"batch_norm", "relu", "relu6", "flatten", "scale", "shift", "mul_scalar",
+                    "add_scalar", "reshape", "permute", "slice", "select"})
 
 _PADDED = re.compile(r"macs([1-9]\d*):(\w+)")
 
-_KINDS = {"linear": "linear", "global_avg_pool": "pool", "hard_swish": "act", "silu": "act",
-          "sigmoid": "act", "hard_sigmoid": "act", "mul": "mul", "add": "add"}
+_KINDS = {
+    "linear": "linear", "matmul": "matmul", "softmax": "softmax",
+    **dict.fromkeys(("hard_swish", "silu", "sigmoid", "hard_sigmoid", "leaky_relu", "gelu",
+                     "gelu_tanh", "tanh"), "act"),
+    **dict.fromkeys(("layer_norm", "rms_norm", "group_norm"), "norm"),
+    **dict.fromkeys(("global_avg_pool", "mean", "max", "l2_norm", "avg_pool", "max_pool"), "pool"),
+    **dict.fromkeys(("mul", "div"), "mul"), **dict.fromkeys(("add", "sub"), "add"),
+    **dict.fromkeys(("concat", "prepend", "pad"), "copy"),
+}
 
 
 def kernel_kind(node: OpSpec, source: Shape) -> str | None:
     """Returns what kind of kernel runs an operator whose first input is `source`.
 
     ``conv`` (dense, k > 1), ``pw`` (dense, 1×1), ``dw`` (depthwise), ``group``, ``linear``,
-    ``pool``, ``act`` (an activation with a kernel of its own), ``mul``, ``add``; None for what is
-    `FOLDED`.
+    ``matmul``, ``norm``, ``softmax``, ``pool`` (any reduction), ``act`` (an activation with a
+    kernel of its own), ``mul``, ``add``, ``copy``; None for what is `FOLDED`.
 
     Raises:
         ProfileError: An operator that no kind is known for.
     """
-    if node.kind == "conv2d":
+    if node.kind in CONVOLUTIONS:
         if node.groups == 1:
             return "pw" if node.kernel == 1 else "conv"
         return "dw" if node.groups == source[0] == node.output.shape[0] else "group"
@@ -86,7 +94,7 @@ def padded_macs(graph: BlockGraph, multiple: int) -> dict[str, float]:
         kind, macs = kernel_kind(node, source), float(node_macs(node, source))
         if kind is None or not macs:
             continue
-        if node.kind == "conv2d":
+        if node.kind in CONVOLUTIONS:
             macs *= _padding(node.output.shape[0], multiple)
             if kind == "pw":
                 macs *= _padding(source[0], multiple)

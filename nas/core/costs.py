@@ -1,8 +1,9 @@
 """Closed-form costs of block graphs: MACs, parameters, activation memory.
 
 One multiply-add is 1 MAC, counted for convolutions, linear and matmul alone: both products of an
-attention count. Parameters include every bias, those of norms, and learnt tensors that are
-multiplied with, added or put in front (layer scale, positions, class token), not running statistics.
+attention count. What a network computes from its parameters alone is folded and counts nothing.
+Parameters include every bias, those of norms, and learnt tensors that are multiplied with, added or
+put in front (layer scale, positions, class token), not running statistics.
 """
 
 from collections.abc import Callable, Mapping, Sequence

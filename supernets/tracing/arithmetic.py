@@ -13,7 +13,14 @@ from torch import Tensor
 from nas.core.errors import SpaceError
 from supernets.tracing.layers import linear, softmax
 from supernets.tracing.movement import transpose
-from supernets.tracing.recorder import BATCH, Handler, Recorder, like, one_image
+from supernets.tracing.recorder import (
+    BATCH,
+    Handler,
+    Recorder,
+    broadcast,
+    like,
+    one_image,
+)
 
 Operand = Tensor | float
 Axes = int | Sequence[int] | None
@@ -68,7 +75,7 @@ def matmul(recorder: Recorder, x: Tensor, y: Tensor) -> Tensor:
         raise SpaceError("matmul mixes the images of a batch")
     if not recorder.is_traced(y) and y.dim() == 2:
         return linear(recorder, x, recorder.fold(torch.t, y))
-    batches = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batches = broadcast(x.shape[:-2], y.shape[:-2])
     result = torch.empty((*batches, x.shape[-2], y.shape[-1]), device="meta")
     if recorder.is_traced(x):
         return recorder.emit("matmul", (x, y), result)
@@ -137,14 +144,14 @@ def _commutative(recorder: Recorder, kinds: tuple[str, str, str], x: Operand,
     if recorder.is_traced(y):
         return _binary(recorder, of_tensors, x, y)
     shape = one_image(y)
-    if torch.broadcast_shapes(x.shape, shape) != x.shape:
+    if broadcast(x.shape, shape) != tuple(x.shape):
         raise SpaceError(f"{of_tensors} with a constant of more elements than the tensor has no "
                          "block graph form")
     return recorder.emit(of_constant, (x,), like(x), attributes=(("shape", shape),), learnt=(y,))
 
 
 def _binary(recorder: Recorder, kind: str, x: Tensor, y: Tensor) -> Tensor:
-    result = torch.empty(torch.broadcast_shapes(x.shape, y.shape), device="meta")
+    result = torch.empty(broadcast(x.shape, y.shape), device="meta")
     return recorder.emit(kind, (x, y), result)
 
 

@@ -14,7 +14,7 @@ from nas.core.blocks import Attribute
 from nas.core.errors import SpaceError
 from supernets.tracing.recorder import BATCH, Handler, Recorder, like
 
-Sizes = int | Sequence[int]
+Sizes = int | tuple[int, ...]
 
 
 def conv2d(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = None,
@@ -149,7 +149,7 @@ def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size:
     found: list[tuple[str, Attribute]] = [("padding", pads)] if any(pads) else []
     if ceil_mode:
         found.append(("ceil", 1))
-    step = kernel if stride is None or stride == [] else _side(kind, "stride", stride, 2)
+    step = kernel if stride is None else _side(kind, "stride", stride, 2)
     return recorder.emit(kind, (x,), result, kernel=kernel, stride=step,
                          attributes=(*found, *attributes))
 
@@ -199,7 +199,7 @@ def _require_features(kind: str, x: Tensor) -> None:
 
 
 def _per_axis(value: Sizes, axes: int) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
+    sizes = (value,) if isinstance(value, int) else tuple(value)  # torch takes lists, too
     return sizes * axes if len(sizes) == 1 else sizes
 
 

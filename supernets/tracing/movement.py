@@ -3,15 +3,15 @@
 Every function takes the recorder and then what the torch function of that name takes.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.core.errors import SpaceError
-from supernets.tracing.recorder import BATCH, Handler, Recorder, full_shape
+from supernets.tracing.recorder import BATCH, Handler, Recorder, full_shape, one_image
 
 
 def reshape(recorder: Recorder, x: Tensor, *shape: Any) -> Tensor:
@@ -39,7 +39,7 @@ def unsqueeze(recorder: Recorder, x: Tensor, dim: int) -> Tensor:
 
 def unflatten(recorder: Recorder, x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One axis into several."""
-    return _reshaped(recorder, x, x.unflatten(dim, sizes))
+    return _reshaped(recorder, x, torch.unflatten(x, dim, tuple(sizes)))
 
 
 def permute(recorder: Recorder, x: Tensor, *dims: Any) -> Tensor:
@@ -113,13 +113,17 @@ def unbind(recorder: Recorder, x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def split(recorder: Recorder, x: Tensor, split_size_or_sections: int | Sequence[int],
           dim: int = 0) -> tuple[Tensor, ...]:
-    """An axis in pieces."""
-    return _pieces(recorder, x, x.split(split_size_or_sections, dim), dim)
+    """An axis in pieces of these sizes, or of one size and what is left."""
+    sizes = split_size_or_sections
+    if isinstance(sizes, int):
+        whole, left = divmod(x.shape[dim], sizes)
+        sizes = [sizes] * whole + [left] * (left > 0)
+    return _pieces(recorder, x, sizes, dim)
 
 
 def chunk(recorder: Recorder, x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """An axis in so many pieces."""
-    return _pieces(recorder, x, x.chunk(chunks, dim), dim)
+    return _pieces(recorder, x, [piece.shape[dim] for piece in x.chunk(chunks, dim)], dim)
 
 
 def cat(recorder: Recorder, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -136,6 +140,7 @@ def cat(recorder: Recorder, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if not constants:
         return result
     constant = torch.cat(list(constants), axis)
+    one_image(constant)
     attributes = (("axis", axis), ("shape", full_shape(constant)))
     return recorder.emit("prepend", (result,), torch.cat((constant, result), axis),
                          attributes=attributes, learnt=constants)
@@ -163,13 +168,10 @@ def _reshaped(recorder: Recorder, x: Tensor, result: Tensor) -> Tensor:
     return recorder.emit("reshape", (x,), result, attributes=(("shape", full_shape(result)),))
 
 
-def _pieces(recorder: Recorder, x: Tensor, pieces: Sequence[Tensor],
-            dim: int) -> tuple[Tensor, ...]:
-    found, start = [], 0
-    for piece in pieces:
-        found.append(narrow(recorder, x, dim, start, piece.shape[dim]))
-        start += piece.shape[dim]
-    return tuple(found)
+def _pieces(recorder: Recorder, x: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
+    starts = itertools.accumulate(sizes, initial=0)
+    return tuple(narrow(recorder, x, dim, start, size)
+                 for start, size in zip(starts, sizes, strict=False))
 
 
 def _same(recorder: Recorder, x: Tensor, *_: Any, **__: Any) -> Tensor:

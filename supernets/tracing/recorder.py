@@ -112,7 +112,7 @@ class Recorder(TorchFunctionMode):
         if any(tuple(tensor.shape) != source.shape
                for tensor, source in zip(inputs, sources, strict=True)):
             shapes = [source.shape for source in sources]
-            if kind not in _BROADCASTING or torch.broadcast_shapes(*shapes) != result.shape:
+            if kind not in _BROADCASTING or broadcast(*shapes) != tuple(result.shape):
                 raise SpaceError(f"operator {kind!r} on an expanded tensor has no block graph form")
         spec = TensorSpec(f"t{len(self._nodes)}", without_batch(result.shape))
         node = OpSpec(kind, tuple(source.spec.name for source in sources), spec, kernel, stride,
@@ -199,7 +199,13 @@ def full_shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def one_image(constant: Tensor) -> Shape:
-    """Returns the shape of a constant; one that is repeated along the batch counts once."""
+    """Returns the shape of a constant; one that is repeated along the batch counts once.
+
+    Raises:
+        SpaceError: Its batch axis holds more than the batch.
+    """
+    if any(size % BATCH == 0 and size != BATCH for size in constant.shape):
+        raise SpaceError("a constant that was repeated and reshaped has no block graph form")
     return tuple(1 if size == BATCH else size for size in constant.shape)
 
 
@@ -218,6 +224,15 @@ def without_batch(shape: Sequence[int]) -> Shape:
 def like(x: Tensor) -> Tensor:
     """Returns a new meta tensor of the same shape."""
     return torch.empty(x.shape, device="meta")
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape that operators of two tensors give.
+
+    Raises:
+        RuntimeError: The shapes do not fit.
+    """
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
 def _leading_batch(tensor: Tensor) -> Shape:
