@@ -101,11 +101,11 @@ class TimmImages:
         if split not in self.splits:
             raise classification.no_split(split, self.splits)
         data = self.splits[split]
-        to_pixels = self.preprocessing.to_pixels()
+        labels, to_pixels = data.labels, self.preprocessing.to_pixels()
         for start in range(0, len(data), self.batch_size):
             positions = range(start, min(start + self.batch_size, len(data)))
             pixels = [self._pixels(data, position, to_pixels) for position in positions]
-            yield self.to_batch(torch.stack(pixels), data.labels[start:positions.stop])
+            yield self.to_batch(torch.stack(pixels), labels[start:positions.stop])
 
     def to_batch(self, pixels: Tensor, labels: Any) -> Batch:
         """Returns uint8 pixels (B, C, H, W) and labels (B,) as a batch on the task's device.

@@ -3,29 +3,33 @@
 Legend: B batch, C channels, H and W sides, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from nas.core.errors import DataError, EvaluationError, InputError
+from nas.core.errors import DataError, InputError
 from nas.core.protocols import Batch
 from nas.core.rng import derive_rng
+from nas.core.types import IntArray
 from supernets.tasks import classification
-from supernets.tasks.sources import ImageSet, one_line
+from supernets.tasks.sources import ImageSet
 from supernets.tasks.timm_images import TimmImages
+from supernets.training.ahead import Ahead
 from supernets.training.randomness import generators_kept, seed_generators
 from supernets.training.timm_augmentation import TimmAugmentation
 
-_AHEAD = 2  # batches that each worker prepares before they are asked for
+Arrays = tuple[NDArray[np.float32], NDArray[Any]]  # x (B, C, H, W) and targets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Maker(Dataset[Any]):
-    """Makes the batches, in whichever process: (x_BCHW, targets) on the CPU, or an error."""
+class _Maker:
+    """Makes the batches, in whichever process."""
 
     task: TimmImages
     data: ImageSet
@@ -37,32 +41,24 @@ class _Maker(Dataset[Any]):
     def steps_per_epoch(self) -> int:
         return len(self.data) // self.batch_size
 
-    def __getitem__(self, step: int) -> Batch | DataError:
-        # A worker's exception would come back with its traceback in the message.
-        try:
-            return self.make(step)
-        except DataError as error:
-            return error
-
-    def make(self, step: int) -> Batch:
+    def __call__(self, step: int) -> Arrays:
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = derive_rng(self.seed, "shuffle", index=epoch).permutation(len(self.data))
-        rows = order[position * self.batch_size:(position + 1) * self.batch_size]
+        order = _order(self.seed, epoch, len(self.data))
+        data = self.data.take(order[position * self.batch_size:(position + 1) * self.batch_size])
         transform = self._transform()
         mode = self.task.preprocessing.mode
         samples = []
         with generators_kept():
-            for place, row in enumerate(rows):
-                image = self.data.image(int(row), mode)
+            for place in range(self.batch_size):
+                image = data.image(place, mode)
                 seed_generators(self.seed, "sample", index=step * self.batch_size + place)
                 samples.append(transform(image))
             x = torch.stack(samples)
-            targets = classification.targets(self.data.labels[rows], len(self.task.labels),
-                                             x.device)
+            targets = classification.targets(data.labels, len(self.task.labels), x.device)
             if self.augmentation is not None and self.augmentation.mixes:
                 seed_generators(self.seed, "mix", index=step)
-                return self.augmentation.mix(x, targets, len(self.task.labels))
-        return x, targets
+                x, targets = self.augmentation.mix(x, targets, len(self.task.labels))
+        return x.numpy(), targets.numpy()
 
     def _transform(self) -> Callable[[Any], Tensor]:
         how = self.task.preprocessing
@@ -70,6 +66,13 @@ class _Maker(Dataset[Any]):
             return self.augmentation.transform(how)
         to_pixels = how.to_pixels()
         return lambda image: how.normalised(to_pixels(image))
+
+
+@lru_cache(maxsize=2)  # of a million images it takes as long as several decodings
+def _order(seed: int, epoch: int, count: int) -> IntArray:
+    order = derive_rng(seed, "shuffle", index=epoch).permutation(count)
+    order.setflags(write=False)
+    return order
 
 
 class ImageBatches:
@@ -84,8 +87,8 @@ class ImageBatches:
         batch_size: Of each batch.
         seed: Of shuffling and augmentation.
         augmentation: None preprocesses images as for validation.
-        workers: Processes that make batches ahead; 0 makes each when it is asked for. They are
-            started as those of torch's `DataLoader` are, and end with `close`.
+        workers: Processes that make batches ahead; 0 makes each when it is asked for. They end
+            with `close`.
 
     Raises:
         InputError: A size that is not positive, or an odd one where images are mixed in pairs, or
@@ -108,9 +111,7 @@ class ImageBatches:
                              augmentation=augmentation)
         if augmentation is not None:
             augmentation.transform(task.preprocessing)  # fails here rather than in a worker
-        self._workers = workers
-        self._ahead: Iterator[Batch | DataError] | None = None
-        self._next = 0  # step that comes next from `_ahead`
+        self._ahead = Ahead(self._maker, workers=workers) if workers else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -134,7 +135,7 @@ class ImageBatches:
         return {"batch_size": maker.batch_size, "images": len(maker.data),
                 "data_seed": maker.seed, "augmentation": repr(maker.augmentation),
                 "preprocessing": repr(maker.task.preprocessing),
-                "fingerprint": maker.data.fingerprint()}
+                "fingerprint": self._fingerprint}
 
     def batch(self, step: int) -> Batch:
         """Returns x_BCHW and targets of one step, counted over all epochs, on the task's device.
@@ -143,46 +144,18 @@ class ImageBatches:
 
         Raises:
             DataError: An image that cannot be read.
-            EvaluationError: A worker ended, such as for want of memory.
+            EvaluationError: A worker was killed, such as for want of memory.
         """
-        x, targets = self._maker.make(step) if self._workers == 0 else self._from_worker(step)
+        x, targets = (self._ahead or self._maker)(step)
         device = self._maker.task.device
-        return classification.channels_last(x.to(device)), targets.to(device)
+        return (classification.channels_last(torch.from_numpy(x).to(device)),
+                torch.from_numpy(targets).to(device))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self._maker.data.fingerprint()  # looks at every file: once is enough
 
     def close(self) -> None:
         """Ends the workers; the next batch starts new ones."""
-        self._ahead = None
-
-    def _from_worker(self, step: int) -> Batch:
-        if self._ahead is None or step != self._next:
-            self._ahead = self._start(step)
-        try:
-            found = next(self._ahead)
-        except RuntimeError as error:
-            self.close()
-            raise EvaluationError(f"a process that prepares batches ended ({one_line(error)}); "
-                                  "use fewer workers or smaller batches") from None
-        self._next = step + 1
-        if isinstance(found, DataError):
-            self.close()
-            raise found
-        return found
-
-    def _start(self, step: int) -> Iterator[Batch | DataError]:
-        loader = DataLoader(self._maker, batch_size=None, sampler=_Steps(step),
-                            num_workers=self._workers, prefetch_factor=_AHEAD,
-                            generator=torch.Generator())  # else it draws from the global one
-        return iter(loader)
-
-
-class _Steps:
-    """All steps from one on, for a `DataLoader`."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    def __iter__(self) -> Iterator[int]:
-        step = self._first
-        while True:
-            yield step
-            step += 1
+        if self._ahead is not None:
+            self._ahead.close()
