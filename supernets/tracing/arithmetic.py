@@ -73,6 +73,8 @@ def matmul(recorder: Recorder, x: Tensor, y: Tensor) -> Tensor:
         raise SpaceError("matmul of a vector has no block graph form")
     if x.shape[-1] % BATCH == 0:
         raise SpaceError("matmul mixes the images of a batch")
+    if x.shape[-1] != y.shape[-2]:
+        raise SpaceError(f"matmul: sizes {x.shape[-1]} and {y.shape[-2]} do not fit")
     if not recorder.is_traced(y) and y.dim() == 2:
         return linear(recorder, x, recorder.fold(torch.t, y))
     batches = broadcast(x.shape[:-2], y.shape[:-2])

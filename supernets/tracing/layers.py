@@ -34,6 +34,8 @@ def conv1d(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = 
 def _convolution(recorder: Recorder, kind: str, x: Tensor, weight: Tensor, bias: Tensor | None,
                  stride: Sizes, padding: Sizes | str, dilation: Sizes, groups: int) -> Tensor:
     _require_channels(kind, x)
+    _require(kind, weight.shape[1] * groups, x.shape[1])
+    _require(kind, weight.shape[0], bias)
     axes = weight.dim() - 2
     kernel = _side(kind, "kernel", tuple(weight.shape[2:]), axes)
     step, spread = _side(kind, "stride", stride, axes), _side(kind, "dilation", dilation, axes)
@@ -59,6 +61,8 @@ def _convolution(recorder: Recorder, kind: str, x: Tensor, weight: Tensor, bias:
 def linear(recorder: Recorder, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A dense layer on the last axis."""
     _require_features("linear", x)
+    _require("linear", weight.shape[1], x.shape[-1])
+    _require("linear", weight.shape[0], bias)
     result = torch.empty((*x.shape[:-1], weight.shape[0]), device="meta")
     return recorder.emit("linear", (x,), result, bias=bias is not None, learnt=(weight, bias))
 
@@ -72,6 +76,7 @@ def batch_norm(recorder: Recorder, x: Tensor, running_mean: Tensor | None,
         raise SpaceError("batch_norm by the statistics of the batch has no block graph form; "
                          "trace in evaluation mode")
     _require_channels("batch_norm", x)
+    _require("batch_norm", x.shape[1], running_mean, running_var, weight, bias)
     return recorder.emit("batch_norm", (x,), like(x), learnt=(weight, bias))
 
 
@@ -83,6 +88,7 @@ def layer_norm(recorder: Recorder, x: Tensor, normalized_shape: Sequence[int],
     if len(normalized_shape) != 1:
         raise SpaceError(f"layer_norm over {len(normalized_shape)} axes has no block graph form")
     _require_features("layer_norm", x)
+    _require("layer_norm", x.shape[-1], normalized_shape[0], weight, bias)
     return recorder.emit("layer_norm", (x,), like(x), bias=bias is not None,
                          learnt=(weight, bias))
 
@@ -94,6 +100,7 @@ def rms_norm(recorder: Recorder, x: Tensor, normalized_shape: Sequence[int],
     if len(normalized_shape) != 1:
         raise SpaceError(f"rms_norm over {len(normalized_shape)} axes has no block graph form")
     _require_features("rms_norm", x)
+    _require("rms_norm", x.shape[-1], normalized_shape[0], weight)
     return recorder.emit("rms_norm", (x,), like(x), learnt=(weight,))
 
 
@@ -102,6 +109,7 @@ def group_norm(recorder: Recorder, x: Tensor, num_groups: int, weight: Tensor | 
     """Norm over groups of channels and the image; `eps` changes no cost and is not kept."""
     del eps
     _require_channels("group_norm", x)
+    _require("group_norm", x.shape[1], weight, bias)
     return recorder.emit("group_norm", (x,), like(x), groups=num_groups, learnt=(weight, bias))
 
 
@@ -196,6 +204,14 @@ def _require_channels(kind: str, x: Tensor) -> None:
 def _require_features(kind: str, x: Tensor) -> None:
     if x.shape[-1] % BATCH == 0:
         raise SpaceError(f"{kind} over the batch has no block graph form")
+
+
+def _require(kind: str, size: int, *others: int | Tensor | None) -> None:
+    # Shapes are computed here and not by torch: what torch would refuse must be refused.
+    for other in others:
+        found = other.shape[0] if isinstance(other, Tensor) else other
+        if found not in (None, size):
+            raise SpaceError(f"{kind}: sizes {size} and {found} do not fit")
 
 
 def _per_axis(value: Sizes, axes: int) -> tuple[int, ...]:

@@ -1,9 +1,19 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nas.core.blocks import Block, BlockGraph, GraphBuilder, TensorSpec, block_of, chain
+from nas.core.blocks import (
+    Block,
+    BlockGraph,
+    GraphBuilder,
+    OpSpec,
+    TensorSpec,
+    block_of,
+    chain,
+    keyed,
+)
 from nas.core.costs import (
     ClosedFormCosts,
     activation_bytes,
@@ -108,6 +118,81 @@ def test_keys_tell_blocks_apart() -> None:
               conv_block(8, 8, bias=True)]
     assert len({block.key for block in blocks}) == len(blocks)
     assert conv_block(8, 8) == conv_block(8, 8)
+
+
+def test_keys_are_what_stored_profiles_say() -> None:
+    assert keyed("se", gated()).key == (
+        "se|8x4x4|global_avg_pool|conv2d2k1s1g1b|silu|conv2d8k1s1g1b|sigmoid|mul(x,t4)")
+    assert keyed("net", classifier()).key == (
+        "net|3x8x8|conv2d16k3s2g1|batch_norm|relu|conv2d16k5s1g16|global_avg_pool|flatten"
+        "|linear10k1s1g1b")
+
+
+def graph_of(shape: tuple[int, ...], *nodes: OpSpec) -> BlockGraph:
+    return BlockGraph((TensorSpec("x", shape),), nodes)
+
+
+def op(kind: str, source: str, name: str, shape: tuple[int, ...], **options: object) -> OpSpec:
+    return OpSpec(kind, (source,), TensorSpec(name, shape), **options)
+
+
+def test_keys_tell_settings_apart() -> None:
+    plain = op("conv2d", "x", "y", (8, 4, 4), kernel=3)
+    others = [replace(plain, attributes=(("padding", (0, 0)),)),
+              replace(plain, attributes=(("padding", (0, 1)),)),
+              replace(plain, attributes=(("dilation", 2),)),
+              replace(plain, kind="max_pool"), replace(plain, kind="max_pool", kernel=2),
+              replace(plain, kind="max_pool", attributes=(("ceil", 1),)),
+              replace(plain, kind="layer_norm", kernel=1),
+              replace(plain, kind="layer_norm", kernel=1, bias=True),
+              replace(plain, kind="shift", attributes=(("shape", (8, 4, 4)), ("params", 128))),
+              replace(plain, kind="shift", attributes=(("shape", (8, 1, 1)), ("params", 8)))]
+    keys = {keyed("k", graph_of((8, 4, 4), node)).key for node in (plain, *others)}
+    assert len(keys) == 11
+
+
+@pytest.mark.parametrize(("node", "source", "expected_macs", "expected_params"), [
+    (op("linear", "x", "y", (5, 6), bias=True), (5, 4), 5 * 4 * 6, 4 * 6 + 6),
+    (op("linear", "x", "y", (5, 6)), (5, 4), 5 * 4 * 6, 4 * 6),
+    (op("conv1d", "x", "y", (6, 9), kernel=3, groups=2, bias=True), (4, 9), 6 * 9 * 2 * 3,
+     6 * 2 * 3 + 6),
+    (op("matmul", "x", "y", (2, 5, 5)), (2, 5, 4), 2 * 5 * 5 * 4, 0),
+    (op("matmul", "x", "y", (2, 3, 7), attributes=(("left", (1, 2, 3, 4)), ("params", 24))),
+     (2, 4, 7), 2 * 3 * 7 * 4, 24),
+    (op("layer_norm", "x", "y", (5, 4), bias=True), (5, 4), 0, 8),
+    (op("layer_norm", "x", "y", (5, 4)), (5, 4), 0, 4),
+    (op("rms_norm", "x", "y", (5, 4)), (5, 4), 0, 4),
+    (op("group_norm", "x", "y", (4, 5, 5), groups=2), (4, 5, 5), 0, 8),
+    (op("layer_norm", "x", "y", (5, 4), attributes=(("params", 0),)), (5, 4), 0, 0),
+    (op("prepend", "x", "y", (6, 4), attributes=(("params", 4),)), (5, 4), 0, 4),
+    (op("softmax", "x", "y", (5, 4)), (5, 4), 0, 0),
+])
+def test_costs_of_single_operators(node: OpSpec, source: tuple[int, ...], expected_macs: int,
+                                   expected_params: int) -> None:
+    graph = graph_of(source, node)
+    assert (macs(graph), params(graph)) == (expected_macs, expected_params)
+    assert params(chain([keyed("a", graph)])) == expected_params  # attributes go along
+
+
+def test_an_attribute_that_is_missing_is_an_error() -> None:
+    node = op("softmax", "x", "y", (4,), attributes=(("axis", 1),))
+    assert node.attribute("axis") == 1
+    assert node.attribute("value", 0) == 0
+    with pytest.raises(SpaceError, match=r"'softmax' \(y\) lacks its attribute 'value'"):
+        node.attribute("value")
+
+
+def test_a_view_keeps_its_tensor_alive_and_makes_none() -> None:
+    split = [op("linear", "x", "qkv", (30,)), op("reshape", "qkv", "parts", (3, 10)),
+             op("select", "parts", "q", (10,)), op("select", "parts", "k", (10,))]
+    product = OpSpec("mul", ("q", "k"), TensorSpec("y", (10,)))
+    # Both halves show the 30; the product is made while they are alive, x is gone.
+    assert activation_bytes(graph_of((2,), *split, product)) == 4 * (30 + 10)
+    # In place on one half only if nobody reads the other.
+    scaled = op("mul_scalar", "q", "s", (10,), attributes=(("value", 2.0),))
+    last = OpSpec("mul", ("s", "k"), TensorSpec("y", (10,)))
+    assert activation_bytes(graph_of((2,), *split, scaled, last)) == 4 * (30 + 10 + 10)
+    assert activation_bytes(graph_of((2,), *split, scaled)) == 4 * (30 + 2)
 
 
 def test_keys_tell_wirings_apart() -> None:
