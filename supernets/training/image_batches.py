@@ -24,7 +24,7 @@ from supernets.training.ahead import Ahead
 from supernets.training.randomness import generators_kept, seed_generators
 from supernets.training.timm_augmentation import TimmAugmentation
 
-Arrays = tuple[NDArray[np.float32], NDArray[Any]]  # x (B, C, H, W) and targets
+Arrays = tuple[NDArray[np.float32], NDArray[Any]]  # x (B, H, W, C) and targets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +58,8 @@ class _Maker:
             if self.augmentation is not None and self.augmentation.mixes:
                 seed_generators(self.seed, "mix", index=step)
                 x, targets = self.augmentation.mix(x, targets, len(self.task.labels))
-        return x.numpy(), targets.numpy()
+        # Turned here rather than in the main process, which has a network to train.
+        return classification.channels_last(x).permute(0, 2, 3, 1).numpy(), targets.numpy()
 
     def _transform(self) -> Callable[[Any], Tensor]:
         how = self.task.preprocessing
@@ -146,9 +147,9 @@ class ImageBatches:
             DataError: An image that cannot be read.
             EvaluationError: A worker was killed, such as for want of memory.
         """
-        x, targets = (self._ahead or self._maker)(step)
+        x_BHWC, targets = (self._ahead or self._maker)(step)
         device = self._maker.task.device
-        return (classification.channels_last(torch.from_numpy(x).to(device)),
+        return (torch.from_numpy(x_BHWC).permute(0, 3, 1, 2).to(device),
                 torch.from_numpy(targets).to(device))
 
     @cached_property

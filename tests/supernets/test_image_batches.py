@@ -191,7 +191,9 @@ def test_grey_images(tmp_path: Path, make: Any) -> None:
     found = open_task("", root, preprocessing=grey, seed=0)
     batches = make(task=found.task, data=found.training,
                    augmentation=TimmAugmentation(re_prob=1.0))
-    assert batches.batch(0)[0].shape == (6, 1, 16, 16)
+    x, _ = batches.batch(0)
+    assert x.shape == (6, 1, 16, 16)
+    assert x.stride() == (256, 1, 16, 1)
     with pytest.raises(InputError, match="is for images of 3 channels"):
         make(task=found.task, data=found.training, augmentation=ALL)
 
