@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from supernets.tasks.preprocessing import Preprocessing
+from supernets.tasks.sources import ArraySource, ImageSet
 
 SMALL = Preprocessing(input_shape=(3, 16, 16), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25),
                       crop_fraction=0.9)
@@ -20,6 +21,14 @@ def picture(seed: int, size: tuple[int, int] = (24, 20)) -> Image.Image:
     """A colour image of its own for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
+
+
+def grey_images(*counts: int, seed: int = 0, where: str = "memory") -> ImageSet:
+    """Grey images, so many of each class, in an order of their own."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    pixels = rng.integers(0, 256, (len(labels), 5, 4), dtype=np.uint8)
+    return ImageSet.whole(ArraySource(where, pixels, labels, tuple("abcdefgh"[:len(counts)])))
 
 
 def write_images(folder: Path, count: int, *, seed: int = 0, kind: str = "png") -> None:
