@@ -18,7 +18,6 @@ from supernets.tasks.opening import open_images
 from supernets.tasks.sources import ImageSet
 from supernets.tasks.timm_images import Opened, PixelCache, TimmImages, open_task
 
-
 # Unreadable images
 
 def damage(root: Path, *names: str) -> None:
