@@ -14,7 +14,7 @@ from nas.core.protocols import Predictor
 from nas.core.rng import derive_seed
 from nas.core.types import FloatArray, IntArray
 
-_ROWS = 400  # most rows that a predictor learns from: its time may grow with their cube
+ROWS = 400  # most rows that a predictor learns from: its time may grow with their cube
 _CHUNK = 16_384  # codes described at once
 
 
@@ -64,6 +64,7 @@ class Forecaster:
             self._predictors[place] = problem.predictor(seed)
         self._unit = np.ones(len(problem.objectives))
         self._constant: dict[int, float] = {}
+        self._remembered: dict[bytes, tuple[FloatArray, FloatArray]] = {}
 
     def learn(self, codes: IntArray, values: FloatArray) -> None:
         """Learns from evaluated codes (R, genes) and their minimised objectives (R, K)."""
@@ -73,6 +74,7 @@ class Forecaster:
         rows = _telling(values)
         scaled = self.scaled(values)[rows]
         self._constant = {}
+        self._remembered = {}
         for place, predictor in self._predictors.items():
             if np.ptp(scaled[:, place]) == 0:
                 self._constant[place] = float(scaled[0, place])
@@ -94,6 +96,22 @@ class Forecaster:
         columns = [sign(objective) * self._known[objective.name](codes)
                    for objective in self._objectives if objective.name in self._known]
         return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
+
+    def remembered(self, codes: IntArray) -> Forecast:
+        """Returns what `forecast` does; what was asked here since `learn` is not computed again.
+
+        For codes of which many are asked for again and again.
+        """
+        keys = [row.tobytes() for row in np.ascontiguousarray(codes)]
+        missing = [place for place, key in enumerate(keys) if key not in self._remembered]
+        new = self.forecast(codes[missing])
+        self._remembered |= {keys[place]: (mean, std) for place, mean, std
+                             in zip(missing, new.mean, new.std, strict=True)}
+        mean = np.empty((len(codes), len(self._objectives)))
+        std = np.empty_like(mean)
+        for place, key in enumerate(keys):
+            mean[place], std[place] = self._remembered[key]
+        return Forecast(codes, mean, std)
 
     def forecast(self, codes: IntArray) -> Forecast:
         """Returns what is expected of codes; `learn` comes first."""
@@ -119,9 +137,9 @@ def sign(objective: Objective) -> float:
 
 def _telling(values: FloatArray) -> IntArray:
     # Half of the rows are the best, for those matter; half are spread evenly over the others.
-    if len(values) <= _ROWS:
+    if len(values) <= ROWS:
         return np.arange(len(values))
     order = np.concatenate(sort_fronts(values))
-    best, others = order[:_ROWS // 2], np.sort(order[_ROWS // 2:])
-    spread = np.linspace(0, len(others) - 1, _ROWS - len(best)).round().astype(np.int64)
+    best, others = order[:ROWS // 2], np.sort(order[ROWS // 2:])
+    spread = np.linspace(0, len(others) - 1, ROWS - len(best)).round().astype(np.int64)
     return np.sort(np.concatenate([best, others[spread]]))

@@ -12,7 +12,7 @@ from nas.core.rng import derive_rng
 from nas.core.trial import Outcome, Trial
 from nas.core.types import CODE_DTYPE, FloatArray, IntArray
 from nas.search.candidates import Candidates
-from nas.search.forecast import Forecast, Forecaster
+from nas.search.forecast import ROWS, Forecast, Forecaster
 from nas.search.improvement import expected_hypervolume_improvement
 from nas.search.intake import Intake, given
 from nas.search.picking import Picker, upper_fence
@@ -26,6 +26,7 @@ _BOLD = 4  # every so many trials is a neighbour of the front, with more faith i
 _BOLDNESS = 3.0
 _FRONT = 32  # most members of the front whose neighbours are looked at
 _REFIT = 0.04  # growth of what is known at which it is learnt anew
+_REFIT_MUCH = 0.1  # the same once more is known than is learnt from
 
 
 def default_warm_up(budget: int | None) -> int:
@@ -55,7 +56,8 @@ class Linas:
     Deviations from the paper: expected hypervolume improvement instead of the best predicted
     ones, so that uncertainty counts, and that against what is validated instead of among the
     unseen; a space-filling start instead of a random one; known objectives are not predicted;
-    while much is known, it is learnt anew only when that has grown by a twenty-fifth.
+    while much is known, it is learnt anew only when that has grown by a twenty-fifth, and by a
+    tenth once it is more than is learnt from.
 
     Args:
         problem: What to search; must have a predictor.
@@ -171,7 +173,7 @@ class Linas:
         front = self._codes[non_dominated(self._values)]
         if len(front) > _FRONT:
             front = front[np.sort(rng.choice(len(front), size=_FRONT, replace=False))]
-        around = self._forecaster.forecast(self._candidates.around(front))
+        around = self._forecaster.remembered(self._candidates.around(front))
         bold = Forecast(around.codes, around.mean, _BOLDNESS * around.std)
         reference = self._reference()
         sober, daring = (Picker(one, found, reference, rng=rng,
@@ -180,7 +182,8 @@ class Linas:
 
     def _renewed(self, rng: np.random.Generator) -> Forecast:
         known = len(self._values)
-        if self._forecast is None or known - self._learnt > _REFIT * self._learnt:
+        growth = _REFIT if self._learnt < ROWS else _REFIT_MUCH
+        if self._forecast is None or known - self._learnt > growth * self._learnt:
             assert self._candidates is not None
             self._forecaster.learn(self._codes, self._values)
             best = np.concatenate(sort_fronts(self._values))[:_BEST]
