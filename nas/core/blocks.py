@@ -23,7 +23,8 @@ IN_PLACE = frozenset({
     "softmax", "scale", "shift", "mul_scalar", "add_scalar",
 })
 
-# Operators that show their input under another shape and make no tensor of their own.
+# Operators that show their input under another shape and make no tensor of their own, as torch has
+# it; what a runtime copies all the same is not counted.
 VIEWS = frozenset({"reshape", "permute", "slice", "select"})
 
 CONVOLUTIONS = frozenset({"conv1d", "conv2d"})

@@ -11,16 +11,10 @@ import torch
 from torch import Tensor
 
 from nas.core.errors import SpaceError
+from supernets.tracing.batch import BATCH, broadcast, like, one_image
 from supernets.tracing.layers import linear, softmax
 from supernets.tracing.movement import transpose
-from supernets.tracing.recorder import (
-    BATCH,
-    Handler,
-    Recorder,
-    broadcast,
-    like,
-    one_image,
-)
+from supernets.tracing.recorder import Handler, Recorder
 
 Operand = Tensor | float
 Axes = int | Sequence[int] | None

@@ -1,4 +1,4 @@
-"""Operators with weights, activations and pools, as nodes of a block graph.
+"""Operators with weights, and activations, as nodes of a block graph.
 
 Every function takes the recorder and then what the torch function of that name takes.
 """
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.core.blocks import Attribute
 from nas.core.errors import SpaceError
-from supernets.tracing.recorder import BATCH, Handler, Recorder, like
+from supernets.tracing.batch import BATCH, like
+from supernets.tracing.recorder import Handler, Recorder
 
 Sizes = int | tuple[int, ...]
 
@@ -37,14 +37,16 @@ def _convolution(recorder: Recorder, kind: str, x: Tensor, weight: Tensor, bias:
     _require(kind, weight.shape[1] * groups, x.shape[1])
     _require(kind, weight.shape[0], bias)
     axes = weight.dim() - 2
-    kernel = _side(kind, "kernel", tuple(weight.shape[2:]), axes)
-    step, spread = _side(kind, "stride", stride, axes), _side(kind, "dilation", dilation, axes)
-    if isinstance(padding, str):
-        padding = 0 if padding == "valid" else spread * (kernel - 1) // 2
-    pads = _per_axis(padding, axes)
+    kernel = side(kind, "kernel", tuple(weight.shape[2:]), axes)
+    step, spread = side(kind, "stride", stride, axes), side(kind, "dilation", dilation, axes)
     reach = spread * (kernel - 1) + 1
-    sides = [(side + 2 * pad - reach) // step + 1
-             for side, pad in zip(x.shape[2:], pads, strict=True)]
+    if isinstance(padding, str):
+        if padding == "same" and reach % 2 == 0:
+            raise SpaceError(f"{kind} padded on one side only has no block graph form")
+        padding = reach // 2 if padding == "same" else 0
+    pads = per_axis(padding, axes)
+    sides = [(length + 2 * pad - reach) // step + 1
+             for length, pad in zip(x.shape[2:], pads, strict=True)]
     if min(sides) < 1:
         raise SpaceError(f"{kind} with kernel {kernel} on sides {tuple(x.shape[2:])} leaves "
                          "nothing; use larger images")
@@ -113,55 +115,6 @@ def group_norm(recorder: Recorder, x: Tensor, num_groups: int, weight: Tensor | 
     return recorder.emit("group_norm", (x,), like(x), groups=num_groups, learnt=(weight, bias))
 
 
-def adaptive_avg_pool2d(recorder: Recorder, x: Tensor, output_size: Any) -> Tensor:
-    """The mean over the image, or over equal parts of it."""
-    result = F.adaptive_avg_pool2d(x, output_size)
-    sides, parts = tuple(x.shape[-2:]), tuple(result.shape[-2:])
-    if parts == (1, 1):
-        return recorder.emit("global_avg_pool", (x,), result)
-    if parts == sides:
-        return x
-    kernel = sides[0] // parts[0]
-    if any(side != part * kernel for side, part in zip(sides, parts, strict=True)):
-        raise SpaceError(f"adaptive_avg_pool2d from {sides} to {parts} has no block graph form")
-    return recorder.emit("avg_pool", (x,), result, kernel=kernel, stride=kernel)
-
-
-def max_pool2d(recorder: Recorder, x: Tensor, kernel_size: Sizes, stride: Sizes | None = None,
-               padding: Sizes = 0, dilation: Sizes = 1, ceil_mode: bool = False,
-               return_indices: bool = False) -> Tensor:
-    """The maximum in each window."""
-    if return_indices or _side("max_pool2d", "dilation", dilation, 2) != 1:
-        raise SpaceError("max_pool2d with indices or dilation has no block graph form")
-    result = F.max_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
-    return _pool(recorder, "max_pool", x, result, kernel_size, stride, padding, ceil_mode, ())
-
-
-def avg_pool2d(recorder: Recorder, x: Tensor, kernel_size: Sizes, stride: Sizes | None = None,
-               padding: Sizes = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-               divisor_override: int | None = None) -> Tensor:
-    """The mean of each window."""
-    if divisor_override is not None:
-        raise SpaceError("avg_pool2d with a divisor of its own has no block graph form")
-    result = F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
-    counted = count_include_pad and any(_per_axis(padding, 2))
-    return _pool(recorder, "avg_pool", x, result, kernel_size, stride, padding, ceil_mode,
-                 (("count_padding", 1),) if counted else ())
-
-
-def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size: Sizes,
-          stride: Sizes | None, padding: Sizes, ceil_mode: bool,
-          attributes: Sequence[tuple[str, Attribute]]) -> Tensor:
-    kernel = _side(kind, "kernel", kernel_size, 2)
-    pads = _per_axis(padding, 2)
-    found: list[tuple[str, Attribute]] = [("padding", pads)] if any(pads) else []
-    if ceil_mode:
-        found.append(("ceil", 1))
-    step = kernel if stride is None else _side(kind, "stride", stride, 2)
-    return recorder.emit(kind, (x,), result, kernel=kernel, stride=step,
-                         attributes=(*found, *attributes))
-
-
 def hardtanh(recorder: Recorder, x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Between 0 and 6 alone, which is how torch spells relu6."""
     if (min_val, max_val) != (0, 6):
@@ -214,15 +167,21 @@ def _require(kind: str, size: int, *others: int | Tensor | None) -> None:
             raise SpaceError(f"{kind}: sizes {size} and {found} do not fit")
 
 
-def _per_axis(value: Sizes, axes: int) -> tuple[int, ...]:
+def per_axis(value: Sizes, axes: int) -> tuple[int, ...]:
+    """Returns a size for each spatial axis."""
     sizes = (value,) if isinstance(value, int) else tuple(value)  # torch takes lists, too
     return sizes * axes if len(sizes) == 1 else sizes
 
 
-def _side(kind: str, what: str, value: Sizes, axes: int) -> int:
-    sizes = set(_per_axis(value, axes))
+def side(kind: str, what: str, value: Sizes, axes: int) -> int:
+    """Returns the one size that all spatial axes have.
+
+    Raises:
+        SpaceError: They differ.
+    """
+    sizes = set(per_axis(value, axes))
     if len(sizes) != 1:
-        raise SpaceError(f"{kind} with the {what} {tuple(_per_axis(value, axes))} has no block "
+        raise SpaceError(f"{kind} with the {what} {tuple(per_axis(value, axes))} has no block "
                          "graph form: both sides must be equal")
     return sizes.pop()
 
@@ -230,9 +189,7 @@ def _side(kind: str, what: str, value: Sizes, axes: int) -> int:
 LAYERS: dict[str, Handler] = {
     "conv1d": conv1d, "conv2d": conv2d, "linear": linear, "batch_norm": batch_norm,
     "layer_norm": layer_norm, "rms_norm": rms_norm, "group_norm": group_norm,
-    "adaptive_avg_pool2d": adaptive_avg_pool2d,
-    "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "hardtanh": hardtanh, "gelu": gelu,
-    "leaky_relu": leaky_relu, "softmax": softmax,
+    "hardtanh": hardtanh, "gelu": gelu, "leaky_relu": leaky_relu, "softmax": softmax,
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d"), dropout),
     "relu": _activation("relu"), "relu6": _activation("relu6"), "silu": _activation("silu"),
     "hardswish": _activation("hard_swish"), "sigmoid": _activation("sigmoid"),

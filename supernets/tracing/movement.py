@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nas.core.errors import SpaceError
-from supernets.tracing.recorder import BATCH, Handler, Recorder, full_shape, one_image
+from supernets.tracing.batch import BATCH, full_shape, one_image
+from supernets.tracing.recorder import Handler, Recorder
 
 
 def reshape(recorder: Recorder, x: Tensor, *shape: Any) -> Tensor:

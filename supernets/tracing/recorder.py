@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nas.core.blocks import Attribute, BlockGraph, OpSpec, Shape, TensorSpec
+from nas.core.blocks import Attribute, BlockGraph, OpSpec, TensorSpec
 from nas.core.costs import shape_params
 from nas.core.errors import SpaceError
-
-BATCH = 1_000_003
+from supernets.tracing.batch import broadcast, leading_batch, without_batch
 
 Attributes = Sequence[tuple[str, Attribute]]
 Handler = Callable[..., Any]  # (recorder, what the operator takes) → what the operator gives
@@ -63,7 +61,7 @@ class Recorder(TorchFunctionMode):
         """
         self._part += 1
         self._nodes = []
-        self._input = TensorSpec("x", _leading_batch(x))
+        self._input = TensorSpec("x", leading_batch(x))
         self._traced[id(x)] = _Traced(x, self._input, tuple(x.shape), self._part)
 
     def finish(self, output: Any) -> BlockGraph | None:
@@ -74,7 +72,7 @@ class Recorder(TorchFunctionMode):
         """
         if not isinstance(output, Tensor) or id(output) not in self._traced:
             raise SpaceError(f"gives {type(output).__name__}, not one tensor made of its input")
-        _leading_batch(output)
+        leading_batch(output)
         needed = {self._of_part(output).spec.name}
         nodes = []
         for node in reversed(self._nodes):
@@ -191,55 +189,6 @@ class Recorder(TorchFunctionMode):
             raise SpaceError("an operator reads a tensor that was made before the block in front "
                              "of it; such a network cannot be cut into blocks")
         return traced
-
-
-def full_shape(tensor: Tensor) -> tuple[int, ...]:
-    """Returns the shape of a whole tensor with −1 for the axis that holds the batch."""
-    return tuple(-1 if size % BATCH == 0 else size for size in tensor.shape)
-
-
-def one_image(constant: Tensor) -> Shape:
-    """Returns the shape of a constant; one that is repeated along the batch counts once.
-
-    Raises:
-        SpaceError: Its batch axis holds more than the batch.
-    """
-    if any(size % BATCH == 0 and size != BATCH for size in constant.shape):
-        raise SpaceError("a constant that was repeated and reshaped has no block graph form")
-    return tuple(1 if size == BATCH else size for size in constant.shape)
-
-
-def without_batch(shape: Sequence[int]) -> Shape:
-    """Returns a shape without the batch; of an axis that it was merged into, the rest stays.
-
-    Raises:
-        SpaceError: Not exactly one axis holds the batch.
-    """
-    held = [size for size in shape if size % BATCH == 0]
-    if len(held) != 1 or held[0] == 0:
-        raise SpaceError("an operator mixes the images of a batch")
-    return tuple(size // BATCH if size % BATCH == 0 else size for size in shape if size != BATCH)
-
-
-def like(x: Tensor) -> Tensor:
-    """Returns a new meta tensor of the same shape."""
-    return torch.empty(x.shape, device="meta")
-
-
-def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """Returns the shape that operators of two tensors give.
-
-    Raises:
-        RuntimeError: The shapes do not fit.
-    """
-    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
-
-
-def _leading_batch(tensor: Tensor) -> Shape:
-    shape = tuple(tensor.shape)
-    if not shape or shape[0] != BATCH or any(size % BATCH == 0 for size in shape[1:]):
-        raise SpaceError("the batch axis of a block's input or output is not the first")
-    return shape[1:]
 
 
 def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -10,11 +10,13 @@ from torch import nn
 from nas.core.blocks import Block, BlockGraph, Shape, keyed
 from nas.core.errors import SpaceError
 from supernets.tracing.arithmetic import ARITHMETIC
+from supernets.tracing.batch import BATCH
 from supernets.tracing.layers import LAYERS
 from supernets.tracing.movement import MOVEMENT
-from supernets.tracing.recorder import BATCH, Recorder
+from supernets.tracing.pools import POOLS
+from supernets.tracing.recorder import Recorder
 
-_OPERATORS = {**LAYERS, **ARITHMETIC, **MOVEMENT}
+_OPERATORS = {**LAYERS, **POOLS, **ARITHMETIC, **MOVEMENT}
 
 
 def trace_block(kind: str, module: nn.Module, shape: Shape) -> Block:
