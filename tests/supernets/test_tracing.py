@@ -7,6 +7,8 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from timm.models._efficientnet_blocks import InvertedResidual, SqueezeExcite
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -260,6 +262,23 @@ def test_weights_that_do_not_fit_are_refused(layer: Callable[[], nn.Module],
             setattr(module, name, nn.Parameter(torch.empty(size)))
     with pytest.raises(SpaceError, match=r"do not fit|leaves nothing"):
         trace_block("net", module, shape)
+
+
+@given(kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.integers(0, 3),
+       dilation=st.integers(1, 2), groups=st.sampled_from((1, 2, 4)), side=st.integers(10, 16),
+       bias=st.booleans(), axes=st.integers(1, 2))
+@settings(max_examples=40, deadline=None)
+def test_convolutions_of_any_settings_have_torchs_shape_and_costs(
+        kernel: int, stride: int, padding: int, dilation: int, groups: int, side: int, bias: bool,
+        axes: int) -> None:
+    with torch.device("meta"):
+        conv = (nn.Conv1d, nn.Conv2d)[axes - 1](
+            4, 8, kernel, stride, padding, dilation, groups, bias).eval().requires_grad_(False)
+    shape = (4, *(side + axis for axis in range(axes)))
+    graph = whole(conv, shape)
+    assert graph.output.shape == conv(torch.empty((1, *shape), device="meta")).shape[1:]
+    assert macs(graph) == torch_macs(conv, shape)
+    assert params(graph) == sum(parameter.numel() for parameter in conv.parameters())
 
 
 def test_an_operator_that_is_not_known_is_named_with_its_module() -> None:
