@@ -7,10 +7,11 @@ is, and so do the widths around it.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from timm.layers import Attention, GluMlp, Mlp
+from timm.layers.attention import Attention
 from timm.layers.grn import GlobalResponseNorm
-from timm.layers.mlp import GlobalResponseNormMlp
+from timm.layers.mlp import GlobalResponseNormMlp, GluMlp, Mlp
 from timm.models import _efficientnet_blocks as efficientnet
 from timm.models import convnext, resnet, vision_transformer
 from torch import nn
@@ -22,6 +23,14 @@ SMALLEST_KERNEL = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """A depthwise convolution by its path, and the side of its kernel."""
+
+    path: str
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlockFacts:
     """What is elastic in one block.
 
@@ -30,13 +39,13 @@ class BlockFacts:
         target: The width of its output, None where it is not elastic.
         droppable: Whether the network works without it: input and output are of one shape and
             the block adds to its input.
-        kernels: Gene suffix → path of a depthwise convolution with a kernel larger than 3.
+        kernels: Gene suffix → a depthwise convolution with a kernel larger than 3.
     """
 
     path: str
     target: str | None
     droppable: bool = False
-    kernels: Mapping[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def _target(layout: Layout, place: Place, channels: int, *, residual: bool) -> s
 
 
 def _inverted_residual(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     convolutions = (block.conv_pw, block.conv_dw, block.conv_pwl)
     if block.conv_s2d is not None or not all(isinstance(c, nn.Conv2d) for c in convolutions):
         return _opaque(layout, path, place, droppable=block.has_skip)
@@ -88,7 +97,7 @@ def _inverted_residual(layout: Layout, model: nn.Module, path: str, place: Place
 
 
 def _depthwise_separable(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     if block.conv_s2d is not None or not all(isinstance(c, nn.Conv2d)
                                              for c in (block.conv_dw, block.conv_pw)):
         return _opaque(layout, path, place, droppable=block.has_skip)
@@ -99,7 +108,7 @@ def _depthwise_separable(layout: Layout, model: nn.Module, path: str, place: Pla
 
 
 def _universal(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     target = _target(layout, place, block.pw_proj.conv.out_channels, residual=block.has_skip)
     inner = layout.add(f"{place.prefix}.inner", block.pw_exp.conv.out_channels)
     _chains(layout, model, path, (
@@ -111,7 +120,7 @@ def _universal(layout: Layout, model: nn.Module, path: str, place: Place) -> Blo
 
 
 def _edge(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     target = _target(layout, place, block.conv_pwl.out_channels, residual=block.has_skip)
     inner = layout.add(f"{place.prefix}.inner", block.conv_exp.out_channels)
     _chains(layout, model, path, (("conv_exp bn1 aa", place.source, inner),
@@ -120,14 +129,14 @@ def _edge(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFac
 
 
 def _conv_bn_act(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     target = _target(layout, place, block.conv.out_channels, residual=block.has_skip)
     _chains(layout, model, path, (("conv bn1 aa", place.source, target),))
     return BlockFacts(path, target, block.has_skip)
 
 
 def _basic(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     residual = block.downsample is None
     target = _target(layout, place, block.conv2.out_channels, residual=residual)
     inner = layout.add(f"{place.prefix}.inner", block.conv1.out_channels)
@@ -138,7 +147,7 @@ def _basic(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFa
 
 
 def _bottleneck(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     residual = block.downsample is None
     target = _target(layout, place, block.conv3.out_channels, residual=residual)
     if block.conv2.groups == 1:
@@ -154,8 +163,9 @@ def _bottleneck(layout: Layout, model: nn.Module, path: str, place: Place) -> Bl
 
 
 def _transformer(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block, width = model.get_submodule(path), place.source
-    if not (type(block.attn) is Attention and isinstance(block.mlp, Mlp | GluMlp)):
+    block: Any = model.get_submodule(path)
+    width = place.source
+    if type(block.attn) is not Attention or type(block.mlp) not in (Mlp, GluMlp):
         return _opaque(layout, path, place, droppable=True)
     attention = block.attn
     heads = layout.add(f"{place.prefix}.heads", attention.num_heads, channels=False)
@@ -166,9 +176,8 @@ def _transformer(layout: Layout, model: nn.Module, path: str, place: Place) -> B
                        "norm.weight": (rows,), "norm.bias": (rows,),
                        "proj.weight": (width, rows), "proj.bias": (width,)}.items():
         _assign_if_there(layout, block, path, f"attn.{name}", axes)
-    gated = isinstance(block.mlp, GluMlp)
     mlp = layout.add(f"{place.prefix}.mlp", block.mlp.fc2.in_features)
-    first = Axis(mlp, outer=2) if gated else Axis(mlp)
+    first = Axis(mlp, outer=2 if type(block.mlp) is GluMlp else 1)
     for name, axes in {"fc1.weight": (first, width), "fc1.bias": (first,), "norm.weight": (mlp,),
                        "norm.bias": (mlp,), "fc2.weight": (width, mlp),
                        "fc2.bias": (width,)}.items():
@@ -178,7 +187,7 @@ def _transformer(layout: Layout, model: nn.Module, path: str, place: Place) -> B
 
 
 def _convnext(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block = model.get_submodule(path)
+    block: Any = model.get_submodule(path)
     if not isinstance(block.shortcut, nn.Identity) or not isinstance(
             block.mlp, Mlp | GlobalResponseNormMlp):
         return _opaque(layout, path, place)
@@ -199,7 +208,7 @@ def _opaque(layout: Layout, path: str, place: Place, *, droppable: bool = False)
     return BlockFacts(path, None, droppable)
 
 
-def _inner(layout: Layout, place: Place, channels: int, grouped: nn.Module) -> str:
+def _inner(layout: Layout, place: Place, channels: int, grouped: Any) -> str:
     step = grouped.out_channels // grouped.groups
     return layout.add(f"{place.prefix}.inner", channels // step, step=step)
 
@@ -216,17 +225,17 @@ def _assign_if_there(layout: Layout, block: nn.Module, path: str, name: str,
         layout.assign(f"{path}.{name}", *axes)
 
 
-def _kernels(block: nn.Module, path: str, convolutions: Mapping[str, str]) -> dict[str, str]:
+def _kernels(block: nn.Module, path: str, convolutions: Mapping[str, str]) -> dict[str, Kernel]:
     found = {}
     for suffix, name in convolutions.items():
         try:
-            conv = block.get_submodule(name)
+            conv: Any = block.get_submodule(name)
         except AttributeError:
             continue
         if (type(conv).__name__ in ("Conv2d", "Conv2dSame") and conv.groups == conv.in_channels
                 and conv.kernel_size[0] == conv.kernel_size[1] > SMALLEST_KERNEL
                 and conv.kernel_size[0] % 2 and conv.dilation == (1, 1)):
-            found[suffix] = f"{path}.{name}"
+            found[suffix] = Kernel(f"{path}.{name}", conv.kernel_size[0])
     return found
 
 

@@ -1,8 +1,9 @@
 """Layers that stand one after the other: their tensors' axes, from the widths at both ends."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from timm.layers import BlurPool2d
+from timm.layers.blur_pool import BlurPool2d
 from timm.layers.eca import EcaModule
 from timm.layers.squeeze_excite import EffectiveSEModule, SEModule
 from timm.models._efficientnet_blocks import SqueezeExcite
@@ -62,7 +63,7 @@ def _changes_width(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
 
 
-def _dense(layout: Layout, path: str, layer: nn.Module, source: str | None, target: str | None
+def _dense(layout: Layout, path: str, layer: Any, source: str | None, target: str | None
            ) -> None:
     if source is not None and layer.weight.shape[1] != _axis(layout, source).entries(
             layout.dims[source].units):

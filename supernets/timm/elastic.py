@@ -8,7 +8,7 @@ from functools import cached_property
 from nas.core.arch import Arch, Value
 from nas.core.errors import SpaceError
 from nas.core.space import Condition, Gene, GeneSpace
-from supernets.timm.blocks import SMALLEST_KERNEL
+from supernets.timm.blocks import SMALLEST_KERNEL, Kernel
 from supernets.timm.families import ModelFacts, StageFacts
 from supernets.timm.layout import Dim
 
@@ -59,14 +59,12 @@ class Elastic:
         id: Of the space.
         facts: What is elastic in the model.
         ratios: Which sizes are choices.
-        kernel_sizes: Path of a convolution → side of its kernel in the model.
         drop_order: Stage → its droppable positions, the first one to go in front; the last
             blocks go first where it is not given.
     """
 
     id: str
     facts: ModelFacts
-    kernel_sizes: Mapping[str, int]
     ratios: Ratios = field(default_factory=Ratios)
     drop_order: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
@@ -105,9 +103,9 @@ class Elastic:
             depth = values.get(depth_gene(stage), len(stage.blocks))
             gone = len(stage.blocks) - int(depth)
             dropped |= {stage.blocks[place].path for place in self.order(stage)[:gone]}
-        kernels = {conv: int(values[gene]) for gene, conv in self.kernel_genes.items()
-                   if values.get(gene, self.kernel_sizes[conv]) != self.kernel_sizes[conv]
-                   and not any(conv.startswith(f"{path}.") for path in dropped)}
+        kernels = {kernel.path: int(values[gene]) for gene, kernel in self.kernels.items()
+                   if values.get(gene, kernel.side) != kernel.side
+                   and not any(kernel.path.startswith(f"{path}.") for path in dropped)}
         return Subnet(units, frozenset(dropped), kernels)
 
     def order(self, stage: StageFacts) -> Sequence[int]:
@@ -115,11 +113,10 @@ class Elastic:
         return self.drop_order.get(stage.name, stage.droppable[::-1])
 
     @cached_property
-    def kernel_genes(self) -> Mapping[str, str]:
-        """Gene → path of its convolution."""
-        return {gene: conv for stage in self.facts.stages
-                for position, block in enumerate(stage.blocks)
-                for gene, conv in block_kernels(stage, position).items()}
+    def kernels(self) -> Mapping[str, Kernel]:
+        """Gene → its convolution."""
+        return {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
+                for gene, kernel in block_kernels(stage, place).items()}
 
     @cached_property
     def _dims(self) -> list[Dim]:
@@ -138,7 +135,7 @@ class Elastic:
         if len(depths) > 1:
             genes.append(Gene(depth_gene(stage), depths))
         gone = {place: rank for rank, place in enumerate(self.order(stage))}
-        for position, block in enumerate(stage.blocks):
+        for position in range(count):
             live = None
             if len(depths) > 1 and position in gone:
                 # It is there while fewer blocks are dropped than precede it in the order.
@@ -147,8 +144,8 @@ class Elastic:
             prefix = block_prefix(stage, position)
             genes += [Gene(dim.name, self.choices[dim.name], live) for dim in self._dims
                       if dim.name in self._inner_dims and dim.name.startswith(f"{prefix}.")]
-            genes += [Gene(gene, tuple(range(SMALLEST_KERNEL, self.kernel_sizes[conv] + 1, 2)), live)
-                      for gene, conv in block_kernels(stage, position).items()]
+            genes += [Gene(gene, tuple(range(SMALLEST_KERNEL, kernel.side + 1, 2)), live)
+                      for gene, kernel in block_kernels(stage, position).items()]
         return genes
 
 
@@ -162,11 +159,11 @@ def block_prefix(stage: StageFacts, position: int) -> str:
     return f"{stage.name}.block{position}" if stage.name else f"block{position}"
 
 
-def block_kernels(stage: StageFacts, position: int) -> dict[str, str]:
-    """Returns gene → path of each convolution of a block whose kernel is elastic."""
+def block_kernels(stage: StageFacts, position: int) -> dict[str, Kernel]:
+    """Returns gene → each convolution of a block whose kernel is elastic."""
     prefix = block_prefix(stage, position)
-    return {f"{prefix}.{suffix}": conv
-            for suffix, conv in stage.blocks[position].kernels.items()}
+    return {f"{prefix}.{suffix}": kernel
+            for suffix, kernel in stage.blocks[position].kernels.items()}
 
 
 def _choices(dim: Dim, ratios: Sequence[float]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from timm.models.convnext import ConvNeXt
 from timm.models.deit import VisionTransformerDistilled
@@ -78,7 +79,7 @@ def describe_model(model: nn.Module) -> ModelFacts:
                      f"class {', '.join(understood())}")
 
 
-def _efficientnet(model: nn.Module, layout: Layout) -> _Described:
+def _efficientnet(model: Any, layout: Layout) -> _Described:
     stem = layout.add("stem.width", model.conv_stem.out_channels)
     chain(layout, model, ("conv_stem", "bn1"), None, stem)
     stages, width = _stages(layout, model, [(f"stage{index}", f"blocks.{index}", stage)
@@ -90,7 +91,7 @@ def _efficientnet(model: nn.Module, layout: Layout) -> _Described:
     return stem, stages
 
 
-def _resnet(model: nn.Module, layout: Layout) -> _Described:
+def _resnet(model: Any, layout: Layout) -> _Described:
     stem = layout.add("stem.width", model.bn1.weight.shape[0])
     chain(layout, model, ("conv1", "bn1"), None, stem)
     if any(True for _ in model.maxpool.parameters()):
@@ -104,7 +105,7 @@ def _resnet(model: nn.Module, layout: Layout) -> _Described:
     return stem, stages
 
 
-def _vision_transformer(model: nn.Module, layout: Layout) -> _Described:
+def _vision_transformer(model: Any, layout: Layout) -> _Described:
     width = layout.add("width", model.embed_dim)
     chain(layout, model, ("patch_embed.proj", "patch_embed.norm"), None, width)
     for token in ("cls_token", "reg_token", "dist_token", "pos_embed"):
@@ -119,7 +120,7 @@ def _vision_transformer(model: nn.Module, layout: Layout) -> _Described:
     return width, stages
 
 
-def _convnext(model: nn.Module, layout: Layout) -> _Described:
+def _convnext(model: Any, layout: Layout) -> _Described:
     stem = layout.add("stem.width", model.stem[-1].weight.shape[0])
     chain(layout, model, ("stem",), None, stem)
     width: str | None = stem
@@ -154,7 +155,7 @@ def _stages(layout: Layout, model: nn.Module, parts: Sequence[tuple[str, str, nn
 
 
 _FAMILIES: dict[tuple[type[nn.Module], ...],
-                tuple[str, Callable[[nn.Module, Layout], _Described]]] = {
+                tuple[str, Callable[[Any, Layout], _Described]]] = {
     (EfficientNet, MobileNetV3): ("inverted_residual", _efficientnet),
     (ResNet,): ("resnet", _resnet),
     (VisionTransformer, VisionTransformerDistilled): ("vit", _vision_transformer),

@@ -36,13 +36,10 @@ def by_magnitude(model: nn.Module, facts: ModelFacts) -> Importance:
     (group norm; Fang et al., DepGraph, arXiv 2301.12900, section 3.3); a block as the root mean
     square of what scales its output: the last norm or layer scale, else its last weights.
     """
-    norms = _split({name: tensor.detach().double().square()
-                    for name, tensor in model.named_parameters() if tensor.ndim > 1}, facts)
-    units = {}
-    for dim, parts in norms.items():
-        roots = [part.sqrt() for part in parts]
-        units[dim] = sum(root / root.mean().clamp_min(1e-12) for root in roots) / len(roots)
-    return Importance(units, {path: _scale_of(model, path) for path in _droppable(facts)})
+    squares = {name: tensor.detach().double().square()
+               for name, tensor in model.named_parameters() if tensor.ndim > 1}
+    return Importance(_relative_norms(squares, facts),
+                      {path: _scale_of(model, path) for path in _droppable(facts)})
 
 
 def by_taylor(model: nn.Module, facts: ModelFacts, losses: Iterable[Tensor]) -> Importance:
@@ -67,7 +64,7 @@ def by_taylor(model: nn.Module, facts: ModelFacts, losses: Iterable[Tensor]) -> 
         changes = {name: (tensor.detach() * tensor.grad).double()
                    for name, tensor in model.named_parameters() if tensor.grad is not None}
         for dim, parts in _split(changes, facts).items():
-            units[dim] = units.get(dim, torch.zeros(())) + sum(parts).abs()
+            units[dim] = units.get(dim, torch.zeros(())) + torch.stack(parts).sum(0).abs()
         for path in _droppable(facts):
             total = sum(change.sum() for name, change in changes.items()
                         if name.startswith(f"{path}."))
@@ -126,14 +123,11 @@ def by_activation(model: nn.Module, facts: ModelFacts, batches: Iterable[Tensor]
         raise InputError("importance by activations needs at least one batch")
     weighted = {}
     for path, squares in energy.items():
-        weight = model.get_submodule(path).weight.detach().double().square()
+        weight = model.get_parameter(f"{path}.weight").detach().double().square()
         shape = [1, -1] + [1] * (weight.ndim - 2)
         weighted[f"{path}.weight"] = weight * squares.reshape(shape)
-    units = {}
-    for dim, parts in _split(weighted, facts, only_axis=1).items():
-        roots = [part.sqrt() for part in parts]
-        units[dim] = sum(root / root.mean().clamp_min(1e-12) for root in roots) / len(roots)
-    return Importance(units, {path: sum(values) for path, values in added.items()})
+    return Importance(_relative_norms(weighted, facts, only_axis=1),
+                      {path: sum(values) for path, values in added.items()})
 
 
 def sort_units(model: nn.Module, facts: ModelFacts, importance: Importance) -> None:
@@ -178,6 +172,15 @@ def _split(values: Mapping[str, Tensor], facts: ModelFacts, *, only_axis: int | 
             totals = tensor.movedim(place, 0).flatten(1).sum(1) if tensor.ndim > 1 else tensor
             parts = totals.view(axis.outer, -1, axis.unit)
             found.setdefault(axis.dim, []).append(parts.sum((0, 2)))
+    return found
+
+
+def _relative_norms(squares: Mapping[str, Tensor], facts: ModelFacts, *,
+                    only_axis: int | None = None) -> dict[str, Tensor]:
+    found = {}
+    for dim, parts in _split(squares, facts, only_axis=only_axis).items():
+        roots = [part.sqrt() for part in parts]
+        found[dim] = torch.stack([root / root.mean().clamp_min(1e-12) for root in roots]).mean(0)
     return found
 
 

@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
-from timm.layers import Attention, BlurPool2d, Conv2dSame
+from timm.layers.attention import Attention
+from timm.layers.blur_pool import BlurPool2d
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from supernets.timm.elastic import Subnet
@@ -70,7 +72,7 @@ def _shape(layout: Layout, name: str, tensor: Tensor, subnet: Subnet) -> tuple[i
     return shape if side is None or not name.endswith(".weight") else (*shape[:2], side, side)
 
 
-def _set_kernel(conv: nn.Module, side: int) -> None:
+def _set_kernel(conv: Any, side: int) -> None:
     conv.kernel_size = (side, side)
     if not isinstance(conv, Conv2dSame):  # that one pads by what it needs
         conv.padding = (side // 2, side // 2)
@@ -88,22 +90,23 @@ def _drop(model: nn.Module, paths: frozenset[str]) -> None:
         setattr(model.get_submodule(owner), leaf, nn.Sequential(*kept))
 
 
-def _tell(layer: nn.Module) -> None:
+def _tell(layer: Any) -> None:
     # Layers keep their sizes beside their tensors.
-    if isinstance(layer, nn.Conv2d):
-        width = layer.in_channels // layer.groups  # of a group
+    kind = type(layer)
+    if issubclass(kind, nn.Conv2d):
+        group = layer.in_channels // layer.groups
         if layer.groups > 1:
             layer.groups = layer.weight.shape[0] * layer.groups // layer.out_channels
         layer.out_channels = layer.weight.shape[0]
-        layer.in_channels = layer.weight.shape[1] if layer.groups == 1 else width * layer.groups
-    elif isinstance(layer, nn.Linear):
+        layer.in_channels = layer.weight.shape[1] if layer.groups == 1 else group * layer.groups
+    elif issubclass(kind, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.weight is not None:
+    elif issubclass(kind, nn.modules.batchnorm._BatchNorm) and layer.weight is not None:
         layer.num_features = layer.weight.shape[0]
-    elif isinstance(layer, nn.LayerNorm) and layer.weight is not None:
+    elif issubclass(kind, nn.LayerNorm) and layer.weight is not None:
         layer.normalized_shape = tuple(layer.weight.shape)
-    elif isinstance(layer, Attention):
+    elif issubclass(kind, Attention):
         layer.attn_dim = layer.proj.weight.shape[1]
         layer.num_heads = layer.attn_dim // layer.head_dim
-    elif isinstance(layer, BlurPool2d) and layer.filt.shape[0] > 1:
+    elif issubclass(kind, BlurPool2d) and layer.filt.shape[0] > 1:
         layer.channels = layer.filt.shape[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -18,10 +18,12 @@ from nas.core.arch import Arch
 from nas.core.blocks import Block
 from nas.core.protocols import Batch, Task
 from nas.core.types import IntArray
+from nas.core.vocabulary import Vocabulary
 from supernets.calibrate import recalibrate
 from supernets.timm.elastic import Elastic, Subnet
 from supernets.timm.layout import tensors_of
 from supernets.timm.skeleton import filled, narrowed
+from supernets.timm.vocabulary import build_vocabulary
 from supernets.timm.weights import KernelMaps, tensors
 
 _SKELETONS_KEPT = 256
@@ -56,7 +58,7 @@ class TimmSupernet(nn.Module):
         self.elastic = elastic
         self.task = task
         self.space = elastic.space
-        self.kernel_maps = KernelMaps(elastic.kernel_sizes)
+        self.kernel_maps = KernelMaps(elastic.kernels.values())
         self._skeletons: OrderedDict[Arch, _Skeleton] = OrderedDict()
 
     def forward(self, x_BCHW: Tensor, arch: Arch) -> Any:
@@ -87,9 +89,23 @@ class TimmSupernet(nn.Module):
         """Returns the extracted network with batch-norm statistics measured on the batches."""
         return recalibrate(self.extract(arch), batches)
 
+    @property
+    def vocabulary(self) -> Sequence[Block]:
+        """Every distinct block of the space, in fixed order."""
+        return self._vocabulary.blocks
+
+    def block_ids(self, codes: IntArray) -> IntArray:
+        """Returns the vocabulary id in each slot, (N, slots), −1 where there is no block."""
+        return self._vocabulary.block_ids(codes)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        shape = tuple(self.task.example_inputs(1, np.random.default_rng(0)).shape[1:])
+        return build_vocabulary(self._meta, self.elastic, shape)
+
     @cached_property
     def _meta(self) -> nn.Module:
-        return copy.deepcopy(self.model).to("meta")
+        return copy.deepcopy(self.model).to("meta").eval()
 
     def _tensors(self, skeleton: _Skeleton) -> dict[str, Tensor]:
         return tensors(dict(tensors_of(self.model)), skeleton.names, self.elastic.facts.layout,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.core.arch import Value
-from nas.core.blocks import Block, BlockGraph, Shape
+from nas.core.blocks import Block, Shape, keyed
 from nas.core.errors import SpaceError
 from nas.core.vocabulary import Slot, Vocabulary
 from supernets.timm.elastic import Elastic, block_kernels, depth_gene
@@ -96,7 +96,8 @@ class _Tracer:
                                       [model.get_submodule(path) for path in self._paths])
             if any(segment is not None for segment in segments[1:-1]):
                 raise SpaceError(f"{self.elastic.id} computes something between its blocks")
-            return _block(kind, segments[place])
+            graph = segments[place]
+            return None if graph is None else keyed(kind, graph)
 
         return Slot(tuple(dims), make)
 
@@ -132,7 +133,3 @@ class _Tracer:
         width = units[source] * self.elastic.facts.layout.dims[source].step
         # Images are (C, H, W), tokens (T, C).
         return (width, *shape[1:]) if len(shape) == 3 else (*shape[:-1], width)
-
-
-def _block(kind: str, graph: BlockGraph | None) -> Block | None:
-    ...

@@ -1,12 +1,11 @@
 """The tensors of a subnet as parts of the whole model's, and kernels through their learnt maps."""
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from supernets.timm.blocks import SMALLEST_KERNEL
+from supernets.timm.blocks import SMALLEST_KERNEL, Kernel
 from supernets.timm.elastic import Subnet
 from supernets.timm.layout import Axis, Layout
 
@@ -25,39 +24,49 @@ def part(tensor: Tensor, axes: tuple[Axis | None, ...] | None, units: Mapping[st
             tensor = tensor.narrow(place, 0, length)
         else:
             shape = tensor.shape
-            parts = tensor.unflatten(place, (axis.outer, -1))
+            parts = tensor.reshape(*shape[:place], axis.outer, -1, *shape[place + 1:])
             tensor = parts.narrow(place + 1, 0, length // axis.outer).reshape(
                 *shape[:place], length, *shape[place + 1:])
     return tensor
 
 
 class KernelMaps(nn.Module):
-    """Small depthwise kernels as learnt maps of the next larger kernel's centre.
+    """Small depthwise kernels as learnt maps of the next larger kernel.
 
-    One matrix for each convolution and step down, started at the identity (Cai et al.,
-    "Once-for-All", arXiv 1908.09791, section 3.2).
+    One matrix for each convolution and step down (Cai et al., "Once-for-All", arXiv 1908.09791,
+    section 3.2). Unlike there it maps the whole kernel, not its centre alone, and it starts by
+    adding the rim to the nearest taps: that keeps the sum, where a pretrained network whose kernels
+    lose their rims is destroyed.
 
     Args:
-        sizes: Path of a convolution → side of its kernel in the model.
+        kernels: The convolutions.
     """
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, kernels: Iterable[Kernel]) -> None:
         super().__init__()
-        self._sizes = dict(sizes)
+        self._sides = {kernel.path: kernel.side for kernel in kernels}
         self.maps = nn.ParameterDict({
-            self._key(conv, large): nn.Parameter(torch.eye((large - 2) ** 2))
-            for conv, side in sizes.items() for large in range(side, SMALLEST_KERNEL, -2)})
+            _key(path, large): nn.Parameter(_folding(large))
+            for path, side in self._sides.items() for large in range(side, SMALLEST_KERNEL, -2)})
 
     def forward(self, conv: str, weight_C1KK: Tensor, side: int) -> Tensor:
         """Returns the kernels (C, 1, side, side) that follow from those of full size."""
-        for large, small in pairwise(range(self._sizes[conv], side - 1, -2)):
-            centre = weight_C1KK[:, :, 1:-1, 1:-1].reshape(len(weight_C1KK), small * small)
-            weight_C1KK = (centre @ self.maps[self._key(conv, large)]).view(-1, 1, small, small)
-        return weight_C1KK
+        kernels = weight_C1KK.flatten(1)
+        for large in range(self._sides[conv], side, -2):
+            kernels = kernels @ self.maps[_key(conv, large)]
+        return kernels.view(-1, 1, side, side)
 
-    @staticmethod
-    def _key(conv: str, large: int) -> str:
-        return f"{conv.replace('.', '/')}:{large}to{large - 2}"
+
+def _key(conv: str, large: int) -> str:
+    return f"{conv.replace('.', '/')}:{large}to{large - 2}"  # a module's names have no dots
+
+
+def _folding(large: int) -> Tensor:
+    # (large², small²): each tap goes to the nearest one of the smaller kernel.
+    small = large - 2
+    nearest = torch.arange(-1, large - 1).clamp(0, small - 1)
+    places = (nearest[:, None] * small + nearest).flatten()
+    return nn.functional.one_hot(places, small * small).float()
 
 
 def tensors(whole: Mapping[str, Tensor], names: Mapping[str, str], layout: Layout, subnet: Subnet,
