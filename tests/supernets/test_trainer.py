@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from nas.core.errors import DataError, EvaluationError, InputError
 from nas.core.rng import derive_rng
+from nas.core.space import Gene, GeneSpace
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification
 from supernets.training.data import Augmentation, TrainingData
@@ -123,9 +124,25 @@ def test_steps_50_to_100_are_the_same_after_a_stop_at_50(tmp_path: Path, rich: b
     with pytest.raises(StoppedError):
         make("cut.pt", stop_at(51), 0.0).run()  # before the checkpoint of its own step
     rest: list[Progress] = []
-    found = trained(make("cut.pt", rest.append, 1e9))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)  # another process has another state
+        found = trained(make("cut.pt", rest.append, 1e9))
     assert rest == whole[50:]
     assert equal(found, expected)
+
+
+def test_layers_draw_anew_at_each_step_and_leave_the_global_generator_alone(
+        tmp_path: Path) -> None:
+    masks: list[Tensor] = []
+    trainer = make_trainer(tmp_path / "c.pt", dropout=0.5, rule=Sandwich(n_random=0))
+    drop = trainer.supernet.blocks[0].drop
+    drop.register_forward_hook(lambda *a: masks.append(a[2] == 0))
+    before = torch.random.get_rng_state()
+    trainer.run()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    largest = masks[::2]
+    assert len(largest) == 8
+    assert all(not torch.equal(a, b) for i, a in enumerate(largest) for b in largest[:i])
 
 
 def test_a_convolutional_supernet_resumes_too(tmp_path: Path, tiny_supernet: MobileNetSupernet,
@@ -326,6 +343,8 @@ def test_landmarks() -> None:
     middle = SPACE.encode([found["middle"]])[0]
     assert middle.tolist() == [0, 1, 0]  # depth 1, where the second block's width is dead
     assert all(SPACE.canonical(arch) == arch for arch in found.values())
+    pairs = GeneSpace("pairs/1", tuple(Gene(name, (1, 2)) for name in "abcd"))
+    assert pairs.encode([landmarks(pairs)["middle"]]).tolist() == [[0, 1, 0, 1]]
 
 
 def test_validation_after_every_epoch_changes_nothing(tmp_path: Path) -> None:
@@ -338,11 +357,26 @@ def test_validation_after_every_epoch_changes_nothing(tmp_path: Path) -> None:
                            on_epoch=lambda epoch: order.append(f"end of {epoch}"))
     assert equal(trained(trainer), without)
     assert order == [1, "end of 1", 2, "end of 2"]
-    # The last one is of the result: of the averages.
+    # The last one is of the result.
     net, task = trainer.supernet, trainer.task
     for name, arch in landmarks(SPACE).items():
         module = net.recalibrated(arch, task.batches("train_calib"))
         assert found[-1].results[name] == task.metrics(module, task.batches("search"))
+
+
+def test_what_is_validated_is_the_average(tmp_path: Path) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def validation(net: TinyMlp, _: object) -> dict[str, Any]:
+        seen.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+        return {}
+
+    result = trained(make_trainer(tmp_path / "c.pt", config=replace(CONFIG, ema_decay=0.5),
+                                  validation=validation))
+    assert len(seen) == 2
+    assert equal(seen[-1], result)
+    saved = torch.load(tmp_path / "c.pt", weights_only=True)["supernet"]
+    assert not close(saved, result)
 
 
 def test_validation_is_on_recalibrated_copies(tiny_supernet: MobileNetSupernet,
