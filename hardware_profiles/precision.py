@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from hardware_profiles.profile import Precision, Runtime
 from hardware_profiles.session import Model, open_session
 from nas.core.errors import ProfileError
 
+Feed = Mapping[str, NDArray[np.float32]]  # input name → values
+
 _PREPROCESSED = ("onnx.quant.pre_process", "onnxruntime.quant")  # the library's own mark
 _INTEGER = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
 
@@ -25,10 +28,8 @@ def in_precision(model: onnx.ModelProto, precision: Precision,
                  rng: np.random.Generator) -> onnx.ModelProto:
     """Returns an fp32 model in the precision asked for; inputs and outputs may change type.
 
-    int8 is static quantisation in QDQ form: batch norm is folded first, then activations are
-    quantised to uint8 a tensor and weights to int8 a channel, which is what depthwise
-    convolutions need to stay accurate. The ranges come from one random input: latency does not
-    depend on them. fp16 converts weights, activations, inputs and outputs.
+    int8 is that of `quantised`, with the ranges of one random input: latency does not depend on
+    them. fp16 converts weights, activations, inputs and outputs.
 
     Args:
         model: With fixed shapes and fp32 inputs.
@@ -36,13 +37,38 @@ def in_precision(model: onnx.ModelProto, precision: Precision,
         rng: For the input that ranges are taken from.
     """
     if precision == "int8":
-        return _quantised(_folded(model), rng)
+        feed = {source.name: rng.standard_normal(
+            [axis.dim_value for axis in source.type.tensor_type.shape.dim], dtype=np.float32)
+            for source in model.graph.input}
+        return quantised(model, [feed])
     if precision == "fp16":
         with warnings.catch_warnings():  # weights too small for fp16 become 0: no loss here
             warnings.simplefilter("ignore")
             half: onnx.ModelProto = convert_float_to_float16(model)
             return half
     return model
+
+
+def quantised(model: onnx.ModelProto, feeds: Iterable[Feed]) -> onnx.ModelProto:
+    """Returns an fp32 model in int8: static quantisation in QDQ form, inputs and outputs in fp32.
+
+    Batch norm is folded first, then activations are quantised to uint8 a tensor, within the range
+    that they take for the feeds, and weights to int8 a channel, which is what depthwise
+    convolutions need to stay accurate. Operators that have no int8 form stay as they are.
+
+    Args:
+        model: With fp32 inputs, of fixed or dynamic shapes.
+        feeds: Inputs that the ranges are taken from, at least one.
+
+    Raises:
+        Exception: Whatever the library raises for a model that it cannot quantise.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantised.onnx"
+        quantize_static(_folded(model), path, _Feeds(feeds), quant_format=QuantFormat.QDQ,
+                        per_channel=True, activation_type=QuantType.QUInt8,
+                        weight_type=QuantType.QInt8, calibration_providers=["CPUExecutionProvider"])
+        return onnx.load(path)
 
 
 def parsed(model: Model) -> onnx.ModelProto:
@@ -97,11 +123,11 @@ def precision_remarks(ops: list[str], runtime: Runtime) -> tuple[str, ...]:
     return ()
 
 
-class _OneInput(CalibrationDataReader):  # type: ignore[misc]  # the library is not typed
-    def __init__(self, feed: dict[str, NDArray[np.float32]]) -> None:
-        self._feeds = iter([feed])
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # the library is not typed
+    def __init__(self, feeds: Iterable[Feed]) -> None:
+        self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> Feed | None:
         return next(self._feeds, None)
 
 
@@ -118,15 +144,3 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
         folded = onnx.load(options.optimized_model_filepath)
     folded.metadata_props.add(key=_PREPROCESSED[0], value=_PREPROCESSED[1])
     return folded
-
-
-def _quantised(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
-    feed = {source.name: rng.standard_normal(
-        [axis.dim_value for axis in source.type.tensor_type.shape.dim], dtype=np.float32)
-        for source in model.graph.input}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "quantised.onnx"
-        quantize_static(model, path, _OneInput(feed), quant_format=QuantFormat.QDQ,
-                        per_channel=True, activation_type=QuantType.QUInt8,
-                        weight_type=QuantType.QInt8, calibration_providers=["CPUExecutionProvider"])
-        return onnx.load(path)
