@@ -5,7 +5,7 @@ Legend: N inputs, K classes.
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from nas.export.manifest import (
     WEIGHTS,
     Costs,
     FileEntry,
+    FinetunedEntry,
     Manifest,
     OnnxEntry,
     ParityEntry,
@@ -45,8 +46,8 @@ VERSIONS = ("nas-service", "torch", "timm", "onnx", "onnxruntime", "numpy")
 
 def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
                  metrics: Mapping[str, float], costs: Mapping[str, int],
-                 provenance: Mapping[str, str], input_name: str = "input",
-                 output_name: str = "logits") -> Manifest:
+                 provenance: Mapping[str, str], finetuned: FinetunedEntry | None = None,
+                 input_name: str = "input", output_name: str = "logits") -> Manifest:
     """Writes a network as a bundle, checked against torch on inputs of the task's test split.
 
     The folder appears complete or not at all: it is made beside its place and renamed.
@@ -59,6 +60,7 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
         metrics: What is known of the network, such as its errors and latency.
         costs: Exactly ``params``, ``macs`` and ``activation_bytes``.
         provenance: Where it comes from, such as the supernet and the run's seed.
+        finetuned: How the network was trained after the search, if it was.
         input_name: Of the ONNX graph's input.
         output_name: Of the ONNX graph's output.
 
@@ -76,7 +78,9 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
             raise InputError(f"metric {name!r} of network {arch.digest} is {value}")
     try:
         with whole_folder(folder) as temporary:
-            answers = _answers(module, task)
+            inputs = first_inputs(task)
+            with torch.inference_mode():
+                answers = inputs, module(inputs)
             model = _write_network(temporary, arch, module, task, answers,
                                    names=(input_name, output_name))
             manifest = Manifest(
@@ -85,7 +89,8 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
                 buffers=_buffers(module),
                 parity=_check_parity((temporary / ONNX).read_bytes(), *answers),
                 versions={name: _version(name) for name in VERSIONS},
-                files={name: _entry(temporary / name) for name in HASHED})
+                finetuned=finetuned,
+                files={name: file_entry((temporary / name).read_bytes()) for name in HASHED})
             write_synced(temporary / MANIFEST, manifest.to_text().encode())
     except OSError as error:
         raise ExportError(f"bundle {folder} cannot be written ({os_error_line(error)}); nothing "
@@ -110,8 +115,12 @@ def _buffers(module: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(set(module.state_dict()) - parameters))
 
 
-def _answers(module: nn.Module, task: Task) -> tuple[Tensor, Tensor]:
-    # The first inputs of the test split and the module's logits; the first few are kept.
+def first_inputs(task: Task) -> Tensor:
+    """Returns up to `PARITY_INPUTS` inputs (N, …) of the test split's beginning, on the CPU.
+
+    Raises:
+        ExportError: There are fewer than `REFERENCE_INPUTS`.
+    """
     parts: list[Tensor] = []
     for inputs, _ in task.batches("test"):
         parts.append(inputs.cpu())
@@ -121,8 +130,7 @@ def _answers(module: nn.Module, task: Task) -> tuple[Tensor, Tensor]:
     if len(found) < REFERENCE_INPUTS:
         raise ExportError(f"the test split has {len(found)} inputs; a bundle needs at least "
                           f"{REFERENCE_INPUTS}")
-    with torch.inference_mode():
-        return found, module(found)
+    return found
 
 
 def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
@@ -139,7 +147,7 @@ def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
     metadata = {**task.onnx_metadata(), "nas:arch": arch.to_json(), "nas:digest": arch.digest}
     example = task.example_inputs(2, derive_rng(0, "export")).cpu()
     return export_onnx(module, example, folder / ONNX, metadata=metadata, input_name=names[0],
-                       output_name=names[1])
+                       output_names=names[1:])
 
 
 def _check_parity(model: bytes, inputs: Tensor, logits: Tensor) -> ParityEntry:
@@ -158,20 +166,22 @@ def _check_parity(model: bytes, inputs: Tensor, logits: Tensor) -> ParityEntry:
 
 
 def _describe(model: onnx.ModelProto) -> OnnxEntry:
-    def tensors(values: object) -> tuple[TensorEntry, ...]:
-        return tuple(
-            TensorEntry(name=value.name, shape=tuple(
-                dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim))
-            for value in values)  # type: ignore[attr-defined]
-
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-    return OnnxEntry(opset=opset, inputs=tensors(model.graph.input),
-                     outputs=tensors(model.graph.output),
+    return OnnxEntry(opset=opset, inputs=described(model.graph.input),
+                     outputs=described(model.graph.output),
                      metadata_keys=tuple(sorted(prop.key for prop in model.metadata_props)))
 
 
-def _entry(path: Path) -> FileEntry:
-    data = path.read_bytes()
+def described(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorEntry, ...]:
+    """Returns names and shapes of a graph's inputs or outputs."""
+    return tuple(
+        TensorEntry(name=value.name, shape=tuple(
+            dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim))
+        for value in values)
+
+
+def file_entry(data: bytes) -> FileEntry:
+    """Returns what a manifest says of a file."""
     return FileEntry(sha256=sha256(data), size=len(data))
 
 

@@ -13,7 +13,9 @@ ARCH = "arch.json"
 ONNX = "model.onnx"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference.safetensors"
-HASHED = (ARCH, ONNX, WEIGHTS, REFERENCE)
+HASHED = (ARCH, ONNX, WEIGHTS, REFERENCE)  # in every bundle
+INT8 = "model_int8.onnx"
+FEATURES, FEATURES_REFERENCE = "features.onnx", "features_reference.safetensors"
 
 Count = Annotated[StrictInt, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -79,6 +81,102 @@ class ParityEntry(_Frozen):
     tolerance: Finite
 
 
+class FinetunedEntry(_Frozen):
+    """A training of the network after the search.
+
+    Attributes:
+        epochs: Passes over the images.
+        learning_rate: Peak.
+        batch_size: Images of each step.
+        seed: Of everything random.
+        images: What was trained on: how many, and where they are from.
+        teacher: Digest of the network that was learnt from, beside the labels.
+        before: Metrics of the network before; those of the test split begin with ``test_``.
+        after: Metrics of this network.
+    """
+
+    epochs: Count
+    learning_rate: Finite
+    batch_size: Count
+    seed: Count
+    images: StrictStr
+    teacher: StrictStr
+    before: dict[StrictStr, Finite]
+    after: dict[StrictStr, Finite]
+
+
+class AgreementEntry(_Frozen):
+    """int8 against fp32 when the int8 file was written.
+
+    Attributes:
+        inputs: How many were compared.
+        max_abs_diff: Largest difference of two logits.
+        top1_changed: Inputs whose first class differs.
+        tolerance: For `max_abs_diff` in another check: other processors round otherwise.
+    """
+
+    inputs: Count
+    max_abs_diff: Finite
+    top1_changed: Count
+    tolerance: Finite
+
+
+class Int8Entry(_Frozen):
+    """What the int8 file is, and how it compares to the fp32 one.
+
+    Attributes:
+        calibration: What its ranges were taken from: how many inputs, and where they are from.
+        operators: Kind → how many ONNX Runtime executes: what begins with ``Q`` or ends with
+            ``Integer`` computes with integers.
+        test: File → metrics of the test split.
+        latency_ms: File → latency on the machine that exported.
+        latency: What the latency is.
+        agreement: Of the two files' answers.
+    """
+
+    calibration: StrictStr
+    operators: dict[StrictStr, Count]
+    test: dict[StrictStr, dict[StrictStr, Finite]]
+    latency_ms: dict[StrictStr, Finite]
+    latency: StrictStr
+    agreement: AgreementEntry
+
+
+class FeatureEntry(_Frozen):
+    """One output of the feature file.
+
+    Attributes:
+        index: Of the stage, as timm counts.
+        name: Of the output in the graph.
+        channels: Its second axis.
+        reduction: Side of the input over side of the map, rounded.
+        shape: The batch axis has a name in place of a size.
+    """
+
+    index: Count
+    name: StrictStr
+    channels: Count
+    reduction: Count
+    shape: tuple[StrictInt | StrictStr, ...]
+
+
+class FeaturesEntry(_Frozen):
+    """What the feature file is: the network without its head.
+
+    Attributes:
+        outputs: From the input to the end.
+        inputs: How many were compared with torch.
+        max_difference: Largest of any number, as a share of the largest number of its output,
+            where that is above 1.
+        tolerance: Allowed for it.
+    """
+
+    outputs: tuple[FeatureEntry, ...]
+    inputs: Count
+    max_difference: Finite
+    tolerance: Finite
+
+
 class Costs(_Frozen):
     """Exact counts.
 
@@ -107,6 +205,9 @@ class Manifest(_Frozen):
         buffers: Tensors of the weights file that are no parameters.
         parity: ONNX Runtime against torch.
         versions: Package → version.
+        finetuned: How it was trained after the search, if it was.
+        int8: What the int8 file is, if there is one.
+        features: What the feature file is, if there is one.
         files: Name → hash and size of every other file.
         manifest_sha256: Of this file's text with this field blank.
     """
@@ -121,8 +222,19 @@ class Manifest(_Frozen):
     buffers: tuple[StrictStr, ...]
     parity: ParityEntry
     versions: dict[StrictStr, StrictStr]
+    finetuned: FinetunedEntry | None = None
+    int8: Int8Entry | None = None
+    features: FeaturesEntry | None = None
     files: dict[StrictStr, FileEntry]
     manifest_sha256: StrictStr = ""
+
+    @property
+    def hashed(self) -> tuple[str, ...]:
+        """The names of all other files of the bundle."""
+        more = (INT8,) if self.int8 is not None else ()
+        if self.features is not None:
+            more = (*more, FEATURES, FEATURES_REFERENCE)
+        return (*HASHED, *more)
 
     def to_text(self) -> str:
         """Returns the one text of this manifest, its own hash filled in."""
@@ -152,4 +264,5 @@ def read_manifest(data: bytes) -> Manifest:
 
 
 def _text(manifest: Manifest) -> str:
-    return json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n"
+    # What a bundle does not have is not in its text: so an older one has the text that it had.
+    return json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=1) + "\n"

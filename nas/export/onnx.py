@@ -1,6 +1,6 @@
 """A module as one self-contained ONNX file whose first axis is a free batch size."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,19 +16,19 @@ BATCH_AXIS = "batch"
 
 def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
                 metadata: Mapping[str, str], input_name: str = "input",
-                output_name: str = "output") -> onnx.ModelProto:
+                output_names: Sequence[str] = ("output",)) -> onnx.ModelProto:
     """Writes a module in evaluation mode as an ONNX file, all or nothing, and returns the model.
 
     Batch norms come out folded into the convolutions before them. The same module gives the same
     bytes: what the exporter notes of source files and lines is taken out.
 
     Args:
-        module: From one tensor (B, …) to one tensor (B, …); not changed.
+        module: From one tensor (B, …) to one tensor (B, …), or several; not changed.
         example_inputs: (B, …) with B ≥ 2, since a batch of 1 would be taken for a constant.
         path: Of the file.
         metadata: Written into the file's ``metadata_props``.
         input_name: Of the graph's input.
-        output_name: Of the graph's output.
+        output_names: Of the graph's outputs, in their order.
 
     Raises:
         InputError: The module is in training mode, or the example batch is too small.
@@ -39,7 +39,7 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         raise InputError("only a module in evaluation mode can be exported; call eval() first")
     if len(example_inputs) < 2:
         raise InputError(f"export needs an example batch of at least 2, not {len(example_inputs)}")
-    model = _translate(module, example_inputs, input_name, output_name)
+    model = _translate(module, example_inputs, input_name, output_names)
     _clear_notes(model)
     model.producer_name = "nas"
     onnx.helper.set_model_props(model, dict(metadata))
@@ -52,12 +52,12 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
 
 
 def _translate(module: nn.Module, inputs: Tensor, input_name: str,
-               output_name: str) -> onnx.ModelProto:
+               output_names: Sequence[str]) -> onnx.ModelProto:
     batch = torch.export.Dim(BATCH_AXIS)
     try:
         program = torch.onnx.export(
             module, (inputs,), dynamo=True, external_data=False, verbose=False,
-            input_names=[input_name], output_names=[output_name],
+            input_names=[input_name], output_names=list(output_names),
             dynamic_shapes=({0: batch},))
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch cannot export {type(module).__name__} to ONNX: "

@@ -65,3 +65,23 @@ def run(session: Any, inputs: F32Array, *, batch: int) -> F32Array:
     parts = [session.run(None, {name: inputs[start:start + batch]})[0]
              for start in range(0, len(inputs), batch)]
     return np.concatenate(parts)
+
+
+def run_all(session: Any, inputs: F32Array, *, batch: int) -> dict[str, F32Array]:
+    """Returns every output by name for inputs (N, …), run in batches of this many."""
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: inputs[start:start + batch]})
+             for start in range(0, len(inputs), batch)]
+    return {output.name: np.concatenate([part[place] for part in parts])
+            for place, output in enumerate(session.get_outputs())}
+
+
+def largest_difference(reference: F32Array, found: F32Array) -> float:
+    """Returns the largest difference of two arrays, as a share of the reference's largest number.
+
+    Where that is below 1, it is the difference itself. Shapes that differ count as infinite.
+    """
+    if reference.shape != found.shape:
+        return float("inf")
+    difference = np.abs(reference.astype(np.float64) - found).max(initial=0.0)
+    return float(difference / max(1.0, float(np.abs(reference).max(initial=0.0))))

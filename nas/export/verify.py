@@ -12,7 +12,9 @@ from nas.core.errors import ExportError, InputError
 from nas.core.files import sha256
 from nas.export.manifest import (
     ARCH,
-    HASHED,
+    FEATURES,
+    FEATURES_REFERENCE,
+    INT8,
     MANIFEST,
     ONNX,
     REFERENCE,
@@ -20,7 +22,7 @@ from nas.export.manifest import (
     Manifest,
     read_manifest,
 )
-from nas.export.parity import compare, open_session, run
+from nas.export.parity import compare, largest_difference, open_session, run, run_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,19 @@ def verify_bundle(folder: Path) -> VerifyReport:
     if manifest is None:
         return VerifyReport((check,))
     files: dict[str, bytes] = {}
-    checks = [check, _check_names(folder), *_check_files(folder, manifest, files)]
+    checks = [check, _check_names(folder, manifest), *_check_files(folder, manifest, files)]
     if all(check.ok for check in checks):
-        checks += [_guarded(name, test, manifest, files) for name, test in _CONTENTS.items()]
+        checks += [_guarded(name, test, manifest, files)
+                   for name, test in _contents(manifest).items()]
     return VerifyReport(tuple(checks))
 
 
 def _read_manifest(folder: Path) -> tuple[Manifest | None, Check]:
     try:
         manifest = read_manifest((folder / MANIFEST).read_bytes())
-        if set(manifest.files) != set(HASHED):
-            raise ExportError(f"it lists {', '.join(manifest.files)}, not {', '.join(HASHED)}")
+        if set(manifest.files) != set(manifest.hashed):
+            raise ExportError(f"it lists {', '.join(manifest.files)}, not "
+                              f"{', '.join(manifest.hashed)}")
     except OSError as error:
         return None, Check(MANIFEST, False, f"cannot be read: {error.strerror}")
     except ExportError as error:
@@ -79,16 +83,16 @@ def _read_manifest(folder: Path) -> tuple[Manifest | None, Check]:
                                            f"{manifest.space_id}, own hash agrees")
 
 
-def _check_names(folder: Path) -> Check:
+def _check_names(folder: Path, manifest: Manifest) -> Check:
     found = {path.name for path in folder.iterdir()}
-    wanted = {MANIFEST, *HASHED}
+    wanted = {MANIFEST, *manifest.hashed}
     parts = [f"missing: {name}" for name in sorted(wanted - found)]
     parts += [f"not of the bundle: {name}" for name in sorted(found - wanted)]
     return Check("files", not parts, "; ".join(parts) or f"{len(wanted)} files")
 
 
 def _check_files(folder: Path, manifest: Manifest, files: dict[str, bytes]) -> Iterator[Check]:
-    for name in HASHED:
+    for name in manifest.hashed:
         entry = manifest.files[name]
         try:
             files[name] = data = (folder / name).read_bytes()
@@ -114,19 +118,23 @@ def _check_arch(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     return f"digest {digest}"
 
 
-def _check_onnx(manifest: Manifest, files: Mapping[str, bytes]) -> str:
-    model = onnx.load_model_from_string(files[ONNX])
-    onnx.checker.check_model(model, full_check=True)
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
-    missing = set(manifest.onnx.metadata_keys) - set(metadata)
-    if missing:
-        raise ExportError(f"metadata lacks {', '.join(sorted(missing))}")
-    if metadata.get("nas:digest") != manifest.arch_digest:
-        raise ExportError("metadata names another network than the manifest")
-    return f"opset {manifest.onnx.opset}, metadata {', '.join(manifest.onnx.metadata_keys)}"
+def _check_onnx(name: str) -> "_Test":
+    def check(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        model = onnx.load_model_from_string(files[name])
+        onnx.checker.check_model(model, full_check=True)
+        metadata = {prop.key: prop.value for prop in model.metadata_props}
+        missing = set(manifest.onnx.metadata_keys) - set(metadata) if name != FEATURES else ()
+        if missing:
+            raise ExportError(f"metadata lacks {', '.join(sorted(missing))}")
+        if metadata.get("nas:digest") != manifest.arch_digest:
+            raise ExportError("metadata names another network than the manifest")
+        opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+        return f"opset {opset}, metadata {', '.join(sorted(metadata))}"
+
+    return check
 
 
-def _check_parity(batch: int) -> Callable[[Manifest, Mapping[str, bytes]], str]:
+def _check_parity(batch: int) -> "_Test":
     def check(manifest: Manifest, files: Mapping[str, bytes]) -> str:
         del manifest
         reference = load(files[REFERENCE])
@@ -150,17 +158,65 @@ def _check_weights(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     return f"{count} parameters"
 
 
-_CONTENTS: Mapping[str, Callable[[Manifest, Mapping[str, bytes]], str]] = {
-    f"{ARCH} digest": _check_arch,
-    f"{ONNX} checker and metadata": _check_onnx,
-    f"{ONNX} answers, batch 16": _check_parity(16),
-    f"{ONNX} answers, batch 1": _check_parity(1),
-    f"{WEIGHTS} parameters": _check_weights,
-}
+def _check_int8(batch: int) -> "_Test":
+    def check(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        assert manifest.int8 is not None
+        allowed = manifest.int8.agreement.tolerance
+        reference = load(files[REFERENCE])
+        found = run(open_session(files[INT8]), reference["inputs"], batch=batch)
+        largest = compare(reference["logits"], found).max_abs_diff
+        line = (f"{len(found)} inputs: max |Δlogit| to fp32 {largest:.2g} (allowed "
+                f"{allowed:.2g})")
+        if not largest <= allowed:  # NaN compares false
+            raise ExportError(line)
+        return line
+
+    return check
 
 
-def _guarded(name: str, test: Callable[[Manifest, Mapping[str, bytes]], str], manifest: Manifest,
-             files: Mapping[str, bytes]) -> Check:
+def _check_features(batch: int) -> "_Test":
+    def check(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        assert manifest.features is not None
+        reference = load(files[FEATURES_REFERENCE])
+        inputs = load(files[REFERENCE])["inputs"][:len(next(iter(reference.values())))]
+        found = run_all(open_session(files[FEATURES]), inputs, batch=batch)
+        names = [output.name for output in manifest.features.outputs]
+        if list(found) != names or set(reference) != set(names):
+            raise ExportError(f"outputs {', '.join(found)} where the manifest says "
+                              f"{', '.join(names)}")
+        largest = max(largest_difference(reference[name], found[name]) for name in names)
+        line = (f"{len(names)} outputs, {len(inputs)} inputs: largest difference {largest:.1e} "
+                f"(allowed {manifest.features.tolerance:.0e})")
+        if not largest <= manifest.features.tolerance:
+            raise ExportError(line)
+        return line
+
+    return check
+
+
+_Test = Callable[[Manifest, Mapping[str, bytes]], str]  # what was found, or an exception
+
+
+def _contents(manifest: Manifest) -> dict[str, _Test]:
+    tests: dict[str, _Test] = {
+        f"{ARCH} digest": _check_arch,
+        f"{ONNX} checker and metadata": _check_onnx(ONNX),
+        f"{ONNX} answers, batch 16": _check_parity(16),
+        f"{ONNX} answers, batch 1": _check_parity(1),
+        f"{WEIGHTS} parameters": _check_weights,
+    }
+    if manifest.int8 is not None:
+        tests[f"{INT8} checker and metadata"] = _check_onnx(INT8)
+        tests[f"{INT8} answers, batch 16"] = _check_int8(16)
+        tests[f"{INT8} answers, batch 1"] = _check_int8(1)
+    if manifest.features is not None:
+        tests[f"{FEATURES} checker and metadata"] = _check_onnx(FEATURES)
+        tests[f"{FEATURES} answers, batch 2"] = _check_features(2)
+        tests[f"{FEATURES} answers, batch 1"] = _check_features(1)
+    return tests
+
+
+def _guarded(name: str, test: _Test, manifest: Manifest, files: Mapping[str, bytes]) -> Check:
     # The files are those that were written, so what fails here is the network or one of several
     # libraries, whose errors have no common base; the message is the finding.
     try:

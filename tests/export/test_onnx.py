@@ -19,7 +19,7 @@ def test_one_quiet_self_contained_file_with_a_free_batch(tmp_path, capfd):
     module, path = small_network(), tmp_path / "model.onnx"
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     export_onnx(module, torch.randn(2, 1, 8, 8), path, metadata={"labels": '["a"]'},
-                input_name="image", output_name="logits")
+                input_name="image", output_names=["logits"])
     assert capfd.readouterr() == ("", "")
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
     assert all(torch.equal(state[name], tensor) for name, tensor in module.state_dict().items())
