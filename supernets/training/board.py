@@ -5,8 +5,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nas.core.errors import InputError
-
 
 class Board:
     """Writes event files into a folder; to be used as a context manager.
@@ -14,18 +12,13 @@ class Board:
     Args:
         folder: Made if it is not there; what other runs of the training wrote stays.
         step: From which this run goes on: what a stopped one wrote after it is not shown.
-
-    Raises:
-        InputError: TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("TensorBoard is not installed, and a log for it was asked for; "
-                             "`pip install tensorboard`, or train without it") from None
-        self._writer = SummaryWriter(folder, purge_step=step)
+        from tensorboardX import SummaryWriter  # takes as long as numpy, and few want a log
+
+        # Files are named by the second, and one must not take the place of another.
+        self._writer = SummaryWriter(str(folder), purge_step=step, filename_suffix=f".{step}")
 
     def __enter__(self) -> Self:
         return self

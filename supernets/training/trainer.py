@@ -112,8 +112,7 @@ class Trainer:
         Raises:
             DataError: The checkpoint is damaged or of another training, or fewer images than one
                 step takes.
-            InputError: A recipe that the supernet or its device cannot follow, or TensorBoard is
-                asked for and not installed.
+            InputError: A recipe that the supernet or its device cannot follow.
             EvaluationError: A loss or weight that is not finite, or not enough memory.
             OSError: A file cannot be written.
         """

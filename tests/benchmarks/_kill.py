@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernets.folder import save_supernet
 from supernets.mobilenet.config import MobileNetConfig, StageConfig
+from supernets.mobilenet.stored import save_supernet
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 

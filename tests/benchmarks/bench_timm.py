@@ -3,9 +3,9 @@
 Models of every family, at their own image sizes: the largest architecture against timm's model,
 subnets run on the shared weights against extracted ones, closed-form MACs against torch's counter
 and parameters against the module's, and ONNX Runtime against torch. Differences of logits are
-relative to the largest logit. Writes ``docs/benchmarks/timm.json``. With ``--all``, the first check on every timm model of a class that
-is understood, with its axes and the size of its space: writes ``supernets/timm/models.json``, which
-`nas list supernets --timm` reads.
+relative to the largest logit. Writes ``docs/benchmarks/timm.json``. With ``--all``, the first check
+on every timm model of a class that is understood, with its axes and the size of its space: writes
+``supernets/timm/models.json``, which `nas list supernets --timm` reads.
 
     python tests/benchmarks/bench_timm.py --work FOLDER [--all]
 """
