@@ -1,39 +1,111 @@
 """`nas train`: a folder of images → a supernet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import Json
 
+if TYPE_CHECKING:
+    from nas.pipeline.events import Event, Watcher
+
+_SAID = ("images", "model", "validation")  # stages whose notes are worth a line of their own
+
 
 def train(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(
-        help="Folder of idx files: train-images-idx3-ubyte(.gz) and its three companions.")],
+        help="Folder of the images: idx files (train-images-idx3-ubyte(.gz) and its three "
+             "companions), or for timm supernets also a folder of images for each class.")],
     out: Annotated[Path, typer.Option(
         help="Supernet folder to make; a stopped training there goes on.")],
-    supernet: Annotated[str, typer.Option(help="Family member to train.")] = "mobilenet-fmnist",
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 32,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Peak.")] = 0.3,
+    supernet: Annotated[str, typer.Option(
+        help="Family member to train anew, or timm:NAME, a model of timm to make elastic.")]
+        = "mobilenet-fmnist",
+    epochs: Annotated[int | None, typer.Option(
+        help="Passes over the training images: by default 32, of timm models 30, pretrained ones "
+             "10. 0 makes a timm model elastic without training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(
+        help="Images of a batch: 128, of timm models 64.")] = None,
+    dataset: Annotated[str | None, typer.Option(
+        help="timm's name of the data set: torch/cifar10, hfds/NAME, wds/; a folder of images or "
+             "of idx files if absent.")] = None,
+    download: Annotated[bool, typer.Option(
+        "--download", help="Fetch the data set if it is not in --data.")] = False,
+    pretrained: Annotated[bool, typer.Option(
+        "--pretrained", help="Start with timm's weights, with a new head for other classes.")]
+        = False,
+    weights: Annotated[Path | None, typer.Option(
+        help="Start with the weights in this file, .safetensors or of torch.save.")] = None,
+    new_head: Annotated[bool, typer.Option(
+        "--new-head", help="Take --weights of other classes, with a new head.")] = False,
+    image_size: Annotated[int | None, typer.Option(
+        help="Side of the images in pixels; the timm model's own if absent.")] = None,
+    importance: Annotated[str | None, typer.Option(
+        help="By what channels, heads and blocks are sorted, so that small networks keep the best: "
+             "activation (the default), magnitude, taylor, none.")] = None,
+    calibration: Annotated[int | None, typer.Option(
+        help="Training images for batch norm: up to 2048 if absent, fewer large ones.")] = None,
+    rule: Annotated[str, typer.Option(
+        help="Which networks a step trains: sandwich, uniform, single-path, best-up, worst-up, "
+             "progressive.")] = "sandwich",
+    teacher: Annotated[str | None, typer.Option(
+        metavar="timm:NAME", help="A network that the largest one learns from, too.")] = None,
+    teacher_weights: Annotated[Path | None, typer.Option(
+        help="File of the teacher's weights; timm's if absent.")] = None,
+    optimizer: Annotated[str | None, typer.Option(
+        help="sgd or adamw (the default of timm models).")] = None,
+    schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
+    learning_rate: Annotated[float | None, typer.Option(
+        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(
+        help="0.0001 with sgd, 0.05 with adamw.")] = None,
+    layer_decay: Annotated[float | None, typer.Option(
+        help="Factor on the learning rate from each layer to the one before it.")] = None,
+    label_smoothing: Annotated[float, typer.Option(
+        help="Share of a label that is spread over all classes.")] = 0.05,
+    accumulation: Annotated[int, typer.Option(help="Batches of one update.")] = 1,
+    clip_norm: Annotated[float | None, typer.Option(
+        help="Largest norm of the gradients.")] = None,
+    ema_decay: Annotated[float | None, typer.Option(
+        help="Of the moving average of the weights, which then is the result.")] = None,
+    precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
+    workers: Annotated[int | None, typer.Option(
+        help="Processes that read images; by default none on a CPU.")] = None,
+    tensorboard: Annotated[bool, typer.Option(
+        "--tensorboard", help="Log into OUT/tensorboard.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     checkpoint_s: Annotated[float, typer.Option(
         help="Seconds between checkpoints: what a kill may cost.")] = 120.0,
     json: Json = False,
 ) -> None:
-    """Train every network of a supernet at once: sandwich rule, in-place distillation."""
+    """Train every network of a supernet at once."""
+    del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
+         image_size, importance, calibration, rule, teacher, teacher_weights, optimizer, schedule,
+         learning_rate, weight_decay, layer_decay, label_smoothing, accumulation, clip_norm,
+         ema_decay, precision, workers, tensorboard, seed, checkpoint_s)
+    # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request
     from nas.pipeline.train import train as run
 
-    request = make_request({
-        "supernet": supernet, "data": data, "out": out, "epochs": epochs,
-        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-        "checkpoint_s": checkpoint_s})
+    request = make_request({name: value for name, value in context.params.items()
+                            if name != "json"})
     with progress() as watch:
-        folder = run(request, watch=watch)
+        folder = run(request, watch=_saying(watch))
     if json:
         print_json({"supernet": str(folder)})
     else:
         print(f"trained: {folder}\nsearch it: nas search --supernet {folder}")
+
+
+def _saying(watch: "Watcher") -> "Watcher":
+    from cli.render import say
+
+    def told(event: "Event") -> None:
+        watch(event)
+        if event.stage in _SAID and event.note:
+            say(f"{event.stage}: {event.note}")
+
+    return told

@@ -12,10 +12,10 @@ from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
 from nas.core.protocols import Task
 from nas.pipeline.config import make_config
 from nas.pipeline.search import SearchResult, run_search
-from supernets.folder import save_supernet
 from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import MobileNetConfig, StageConfig, build_space
 from supernets.mobilenet.presets import FMNIST
+from supernets.mobilenet.stored import save_supernet
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 

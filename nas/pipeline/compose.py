@@ -31,7 +31,7 @@ from nas.evaluation.learned_exits import LearnedExits
 from nas.execution.process import usable_cores
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import SearchConfig
-from nas.pipeline.design import Design
+from nas.pipeline.design import Design, require_trained
 from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher
@@ -180,6 +180,7 @@ def load_supernet(name: str) -> Supernet:
     folder = Path(name)
     if (folder / CARD).is_file() or (folder.is_dir() and "/" in name):
         return load_folder(folder, device=torch_device())
+    require_trained(name)
     factory = SUPERNETS.get(name).resolve()
     supernet: Supernet = made("supernet", name, ("space", "task", "vocabulary", "extract"),
                                lambda: factory(device=torch_device()))

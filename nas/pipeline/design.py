@@ -13,6 +13,8 @@ from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
 from supernets.registry import SUPERNETS
 
+TIMM = "timm:"
+
 
 @dataclass(frozen=True, slots=True)
 class Design:
@@ -35,19 +37,33 @@ def load_design(name: str, *, resolution: int | None = None) -> Design:
     """
     folder = Path(name)
     if folder.is_dir() and "/" in name:
-        from supernets.folder import read_config  # brings torch, which a registered name spares
+        from supernets.folder import load_plan  # brings torch, which a registered name spares
 
-        return _of_config(read_config(folder), resolution)
+        space, vocabulary = load_plan(folder, resolution=resolution)
+        return Design(space, vocabulary.blocks, vocabulary.block_ids)
+    require_trained(name)
     entry = SUPERNETS.get(name)
     if "config" in entry.info:
         return _of_config(resolve(entry.info["config"]), resolution)
     if resolution is not None:
-        raise InputError(f"--resolution {resolution}: only supernets of the mobilenet family can "
-                         f"be planned at another resolution, {name} cannot; drop the option")
+        raise InputError(f"--resolution {resolution}: only a supernet of a known family can be "
+                         f"planned at another resolution, {name} cannot; drop the option")
     from nas.pipeline.compose import load_supernet
 
     supernet = load_supernet(name)
     return Design(supernet.space, supernet.vocabulary, supernet.block_ids)
+
+
+def require_trained(name: str) -> None:
+    """Checks that a name is not that of a timm model, of which there is no supernet yet.
+
+    Raises:
+        InputError: It is one.
+    """
+    if name.startswith(TIMM):
+        raise InputError(f"{name} is no supernet yet; make one of it with your images: nas train "
+                         f"--supernet {name} --data DIR --out FOLDER (--epochs 0 makes it without "
+                         "training), then give FOLDER")
 
 
 def _of_config(config: MobileNetConfig, resolution: int | None) -> Design:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from nas.core.protocols import Supernet
 from supernets.folder import load_folder
-from supernets.mobilenet.supernet import MobileNetSupernet
 
 
-def mobilenet_fmnist(*, device: torch.device) -> MobileNetSupernet:
+def mobilenet_fmnist(*, device: torch.device) -> Supernet:
     """Returns the supernet trained on Fashion-MNIST by ``nas train``."""
     return load_folder(Path(__file__).parent / "mobilenet_fmnist", device=device)

@@ -14,7 +14,8 @@ from nas.pipeline.config import make_config
 from nas.pipeline.run_dir import RunDir
 from nas.pipeline.search import SearchResult, resume_search, run_search
 from nas.search.ledger import Ledger
-from supernets.folder import load_folder, save_supernet
+from supernets.folder import load_folder
+from supernets.mobilenet.stored import save_supernet
 
 pytestmark = pytest.mark.usefixtures("profile_cache")
 

@@ -20,7 +20,7 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.reporting.command import command_line
 from nas.pipeline.search import SearchResult, resume_search, run_search
 from nas.search.ledger import Ledger, ledger_equal
-from supernets.folder import save_supernet
+from supernets.mobilenet.stored import save_supernet
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 
 pytestmark = pytest.mark.usefixtures("profile_cache")

@@ -1,0 +1,207 @@
+"""What `nas train` is asked to do, and what each family of supernets does where nothing is said."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nas.core.protocols import Supernet
+from nas.pipeline.config import validated
+from nas.pipeline.design import TIMM
+from supernets.training.data import Batches
+from supernets.training.rules import RULES, RuleContext, make_rule
+from supernets.training.sampling import SamplingRule
+from supernets.training.trainer import TrainConfig
+
+# What only a supernet of a timm model can be told.
+_OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size", "importance",
+            "calibration", "teacher", "teacher_weights", "workers")
+_RULES = tuple(name for name in RULES if name != "pareto")  # that one needs a search
+
+
+class TrainRequest(BaseModel):
+    """What to train. What is None takes the family's usual value.
+
+    Attributes:
+        supernet: Name of a family member to train anew, or ``timm:NAME``.
+        data: Folder of the images. For timm supernets see
+            `supernets.tasks.opening.open_images`; for others idx files (train-… and t10k-…),
+            plain or gzipped, whose class names are read from ``labels.txt``, one a line, where
+            there is one.
+        out: Folder to make; a folder that holds a checkpoint is resumed.
+        epochs: Passes over the training images; 0, for timm supernets, trains nothing.
+        batch_size: Images of a batch.
+        rule: Which architectures a step runs: one of `supernets.training.rules.RULES`.
+        optimizer: ``sgd`` or ``adamw``.
+        schedule: Of the learning rate: ``cosine`` or ``one-cycle``.
+        learning_rate: Peak.
+        weight_decay: See `supernets.training.recipe.Recipe`, also for what follows.
+        layer_decay: Factor on the learning rate from each layer to the one before it.
+        label_smoothing: Of the loss.
+        accumulation: Batches of one update.
+        clip_norm: Largest norm of the gradients.
+        ema_decay: Of the average of the weights that becomes the result.
+        precision: ``no``, ``bf16`` or ``fp16``.
+        tensorboard: Whether to log into a folder of `out`.
+        seed: Of everything random.
+        checkpoint_s: Seconds of work that a kill may cost: the time between checkpoints.
+        dataset: timm's name of the data set; idx files are found by looking.
+        download: Whether the data set may be fetched.
+        pretrained: Whether to start with timm's weights.
+        weights: File of weights to start with.
+        new_head: Whether weights of other classes get a new head.
+        image_size: Side of the images; the model's own if absent.
+        importance: What channels, heads and blocks are sorted by.
+        calibration: Images of ``train_calib``.
+        teacher: ``timm:NAME`` of a network that the largest architecture learns from, too.
+        teacher_weights: File of its weights; timm's if absent.
+        workers: Processes that make batches.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    supernet: str = "mobilenet-fmnist"
+    data: Path
+    out: Path
+    epochs: int | None = Field(default=None, ge=0)
+    batch_size: int | None = Field(default=None, ge=2)
+    rule: str = "sandwich"
+    optimizer: str | None = None
+    schedule: str = "cosine"
+    learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    layer_decay: float | None = Field(default=None, gt=0, lt=1)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    accumulation: int = Field(default=1, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    precision: str = "no"
+    tensorboard: bool = False
+    seed: int = Field(default=0, ge=0)
+    checkpoint_s: float = Field(default=120.0, ge=0)
+    dataset: str | None = None
+    download: bool = False
+    pretrained: bool = False
+    weights: Path | None = None
+    new_head: bool = False
+    image_size: int | None = Field(default=None, ge=1)
+    importance: str | None = None
+    calibration: int | None = Field(default=None, ge=2)
+    teacher: str | None = None
+    teacher_weights: Path | None = None
+    workers: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrainRequest":
+        if self.rule not in _RULES:
+            raise ValueError(f"--rule {self.rule!r} is none of {', '.join(_RULES)}")
+        if not self.is_timm:
+            other = [name for name in _OF_TIMM
+                     if getattr(self, name) != type(self).model_fields[name].default]
+            if other:
+                raise ValueError(f"--{other[0].replace('_', '-')} is for supernets of timm models "
+                                 f"(--supernet timm:NAME), not for {self.supernet}")
+            if self.epochs == 0:
+                raise ValueError("--epochs 0: only a supernet of a timm model has weights without "
+                                 "training; give 1 or more")
+        if self.teacher_weights is not None and self.teacher is None:
+            raise ValueError("--teacher-weights are of no --teacher; give its timm:NAME")
+        return self
+
+    @property
+    def is_timm(self) -> bool:
+        """Whether the supernet is made of a timm model."""
+        return self.supernet.startswith(TIMM)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the checkpoints."""
+        return self.out / "checkpoint.pt"
+
+    @property
+    def log_folder(self) -> Path:
+        """The folder of the log for TensorBoard."""
+        return self.out / "tensorboard"
+
+    @property
+    def log(self) -> Path | None:
+        """The same, if there is to be one."""
+        return self.log_folder if self.tensorboard else None
+
+
+def make_request(values: dict[str, Any]) -> TrainRequest:
+    """Returns the request of these values.
+
+    Raises:
+        InputError: An unknown key, a value out of range or values that contradict each other; one
+            line.
+    """
+    return validated(TrainRequest, values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usual:
+    """What a family does where nothing is said; `TrainRequest` has what each value is."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rates: dict[str, float]
+    weight_decays: dict[str, float]
+
+
+# That of the shipped supernet; and gentle updates for weights that are good already.
+MOBILENET = Usual(epochs=32, batch_size=128, optimizer="sgd",
+                  learning_rates={"sgd": 0.3, "adamw": 3e-3},
+                  weight_decays={"sgd": 1e-4, "adamw": 0.05})
+PRETRAINED = Usual(epochs=10, batch_size=64, optimizer="adamw",
+                   learning_rates={"sgd": 0.01, "adamw": 2e-4},
+                   weight_decays={"sgd": 1e-4, "adamw": 0.05})
+SCRATCH = Usual(epochs=30, batch_size=64, optimizer="adamw",
+                learning_rates={"sgd": 0.1, "adamw": 2e-3},
+                weight_decays={"sgd": 1e-4, "adamw": 0.05})
+
+
+def with_usual_values(request: TrainRequest) -> TrainRequest:
+    """Returns the request with the family's values for how to train where it has none."""
+    usual = MOBILENET
+    if request.is_timm:
+        usual = PRETRAINED if request.pretrained or request.weights is not None else SCRATCH
+    optimizer = request.optimizer or usual.optimizer
+    values = {"epochs": usual.epochs, "batch_size": usual.batch_size, "optimizer": optimizer,
+              "learning_rate": usual.learning_rates.get(optimizer),
+              "weight_decay": usual.weight_decays.get(optimizer)}
+    return request.model_copy(update={name: value for name, value in values.items()
+                                      if getattr(request, name) is None})
+
+
+def recipe(request: TrainRequest) -> TrainConfig:
+    """Returns how to train.
+
+    Args:
+        request: With usual values, and at least one epoch.
+
+    Raises:
+        InputError: A name that is not known.
+    """
+    values = request.model_dump(include={
+        "epochs", "optimizer", "schedule", "learning_rate", "weight_decay", "layer_decay",
+        "label_smoothing", "accumulation", "clip_norm", "ema_decay", "precision", "seed",
+        "checkpoint_s"})
+    # An optimizer that is not known has no usual values, and is refused by its name.
+    known = {name: value for name, value in values.items() if value is not None}
+    if request.is_timm:
+        known["warmup_epochs"] = min(1.0, 0.1 * values["epochs"])
+    return TrainConfig(**known)
+
+
+def sampling_rule(request: TrainRequest, config: TrainConfig, supernet: Supernet,
+                  data: Batches) -> SamplingRule:
+    """Returns which architectures a step runs.
+
+    Raises:
+        DataError: There are fewer images than a step takes.
+    """
+    steps = config.epochs * max(1, data.checked_steps_per_epoch() // config.accumulation)
+    return make_rule(request.rule, RuleContext(supernet=supernet, total_steps=steps))

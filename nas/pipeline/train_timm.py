@@ -1,0 +1,151 @@
+"""`nas train` of a supernet that is made of a timm model: images → a supernet folder."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.core.errors import InputError
+from nas.execution.process import usable_cores
+from nas.pipeline.design import TIMM
+from nas.pipeline.device import one_thread
+from nas.pipeline.events import Event, Watcher
+from nas.pipeline.train_job import TrainJob, provenance, step_event
+from nas.pipeline.train_request import TrainRequest, recipe, sampling_rule
+from nas.pipeline.train_timm_images import look_at_images, say_unreadable
+from supernets.tasks.timm_images import Opened, TimmImages
+from supernets.timm.config import TimmConfig
+from supernets.timm.create import check_name, create_model
+from supernets.timm.make import make_supernet
+from supernets.timm.stored import Images, save_supernet
+from supernets.timm.supernet import TimmSupernet
+from supernets.training.distill import Criterion, TeacherLoss
+from supernets.training.image_batches import ImageBatches
+from supernets.training.processes import own_device, started
+from supernets.training.timm_augmentation import TimmAugmentation
+from supernets.training.trainer import Trainer, Validated
+from supernets.training.validation import Validation
+
+# Milder than timm's, which is for hundreds of epochs.
+AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
+VALIDATION = Validation(batches=16, calibration_batches=4)
+SMALL_SIDE = 64  # up to which a second CPU thread has nothing to do
+MOST_WORKERS = 8
+
+
+def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
+    """Returns a training that can be run: images checked, model made, units sorted.
+
+    Args:
+        request: With usual values.
+        watch: Is told of every step.
+
+    Raises:
+        InputError: Unknown model, unusable data or weights, or values that do not go together.
+        OSError: The output folder cannot be written.
+    """
+    name = request.supernet.removeprefix(TIMM)
+    check_name(name)
+    device = own_device()
+    images, preprocessing = look_at_images(request, name)
+    opened = images.open(request.out, preprocessing, device=device, download=request.download,
+                         threads=usable_cores(), on_image=_some(watch))
+    say_unreadable(opened, watch)
+    task, (channels, side, _) = opened.task, preprocessing.input_shape
+    config = TimmConfig(model=name, classes=len(task.labels), channels=channels, side=side)
+    model = _start(request, config, watch).to(device=device).to(memory_format=torch.channels_last)
+    supernet, config = make_supernet(model, config, task,
+                                     importance=request.importance or "activation")
+    supernet.to(device=device)
+    watch(Event("model", 2, 2, f"{supernet.space.size:.2g} networks, from "
+                               f"{len(supernet.space.genes)} choices each"))
+    return TrainJob(
+        run=_training(request, supernet, opened, watch),
+        save=lambda: _save(request, supernet, config, images, opened),
+        processes=started(device), threads=one_thread if side <= SMALL_SIDE else nullcontext)
+
+
+def _start(request: TrainRequest, config: TimmConfig, watch: Watcher) -> nn.Module:
+    watch(Event("model", 0, 2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        model = create_model(config.model, num_classes=config.classes, in_chans=config.channels,
+                             img_size=config.side, weights=request.weights,
+                             pretrained=request.pretrained, new_head=request.new_head,
+                             notice=lambda line: watch(Event("model", 1, 2, line)))
+    return model
+
+
+def _training(request: TrainRequest, supernet: TimmSupernet, opened: Opened, watch: Watcher
+              ) -> Callable[[], None]:
+    if request.epochs == 0:
+        return lambda: None
+    assert request.batch_size is not None
+    config = recipe(request)
+    workers = request.workers
+    if workers is None:  # on a CPU, training itself is what takes the time
+        workers = 0 if opened.task.device.type == "cpu" else min(MOST_WORKERS, usable_cores())
+    data = ImageBatches(task=opened.task, data=opened.training, batch_size=request.batch_size,
+                        seed=request.seed, augmentation=AUGMENTATION, workers=workers)
+    trainer = Trainer(
+        supernet=supernet, task=opened.task, data=data, config=config,
+        checkpoint=request.checkpoint, rule=sampling_rule(request, config, supernet, data),
+        criterion=_criterion(request, opened.task), validation=VALIDATION, log=request.log,
+        on_step=lambda progress: watch(step_event(progress)),
+        on_validation=lambda found: watch(_validated(found, config.epochs)))
+
+    def run() -> None:
+        try:
+            trainer.run()
+        finally:
+            data.close()
+
+    return run
+
+
+def _criterion(request: TrainRequest, task: TimmImages) -> Criterion | None:
+    if request.teacher is None:
+        return None
+
+    def refuse(line: str) -> None:
+        raise InputError(f"--teacher {request.teacher} knows other classes ({line}); give the "
+                         "weights of one that was trained on these images: --teacher-weights FILE")
+
+    channels, side, _ = task.input_shape
+    teacher = create_model(request.teacher.removeprefix(TIMM), num_classes=len(task.labels),
+                           in_chans=channels, img_size=side, weights=request.teacher_weights,
+                           pretrained=request.teacher_weights is None, notice=refuse)
+    return TeacherLoss(teacher=teacher.to(device=task.device).to(
+        memory_format=torch.channels_last), smoothing=request.label_smoothing)
+
+
+def _save(request: TrainRequest, supernet: TimmSupernet, config: TimmConfig, images: Images,
+          opened: Opened) -> None:
+    if request.epochs:  # else the model's own statistics are those of its weights
+        largest = supernet.recalibrated(supernet.space.extreme(largest=True),
+                                        opened.task.batches("train_calib"))
+        statistics = {name: value for name, value in largest.state_dict().items()
+                      if name.endswith(("running_mean", "running_var"))}
+        supernet.model.load_state_dict(statistics, strict=False)
+    unreadable = [line for found in opened.unreadable.values() if found.reasons
+                  for line in found.lines()]
+    found: dict[str, Any] = {**provenance(request), "training_images": len(opened.training),
+                             "unreadable": unreadable}
+    save_supernet(request.out, supernet, config, opened.task, images, found)
+
+
+def _validated(found: Validated, epochs: int) -> Event:
+    errors = ", ".join(f"{name} {metrics['error']:.1f} %"
+                       for name, metrics in found.results.items())
+    return Event("validation", found.epoch, epochs, f"error after epoch {found.epoch}: {errors}")
+
+
+def _some(watch: Watcher) -> Callable[[int, int], None]:
+    # Each image is looked at for a millisecond or so: telling of each would take as long.
+    def told(done: int, total: int) -> None:
+        if done % 64 == 0 or done == total:
+            watch(Event("images", done, total))
+
+    return told

@@ -1,0 +1,117 @@
+"""A trained mobilenet supernet as a folder that needs nothing else.
+
+``supernet.json``, ``weights.safetensors`` and ``images.npz`` (the splits train_calib, search and
+test). The shipped supernet is such a folder.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
+
+from nas.core.errors import DataError, SpaceError
+from nas.core.space import GeneSpace
+from nas.core.vocabulary import Vocabulary
+from supernets.card import AGAIN, CARD, WEIGHTS, Card, read_file, validated, write_folder
+from supernets.mobilenet.blocks import build_vocabulary
+from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
+from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
+
+IMAGES = "images.npz"
+
+
+class _TaskCard(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["image_classification"]
+    labels: tuple[StrictStr, ...]
+    mean: float
+    std: float = Field(gt=0)
+
+
+def save_supernet(folder: Path, supernet: MobileNetSupernet, task: ImageClassification,
+                  provenance: Mapping[str, Any]) -> None:
+    """Writes a trained supernet with its task's splits into an existing folder.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous()
+               for name, tensor in supernet.state_dict().items()}
+    arrays = {}
+    for split, data in task.splits.items():
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = data.images, data.labels
+    images = io.BytesIO()
+    np.savez_compressed(images, allow_pickle=False, **arrays)
+    write_folder(folder, family="mobilenet", config=asdict(supernet.config),
+                 task={"kind": "image_classification", "labels": task.labels, "mean": task.mean,
+                       "std": task.std},
+                 files={WEIGHTS: save(tensors), IMAGES: images.getvalue()}, provenance=provenance)
+
+
+def load(folder: Path, card: Card, *, device: torch.device) -> MobileNetSupernet:
+    """Returns the supernet of a folder in evaluation mode, channels last.
+
+    Raises:
+        DataError: A file of the folder is missing or damaged.
+    """
+    config, described = _read(folder, card)
+    weights, images = (read_file(folder, name, card) for name in (WEIGHTS, IMAGES))
+    task = _load_task(folder, images, config, described, device)
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+            supernet = MobileNetSupernet(config, task)
+        supernet.load_state_dict(load_tensors(weights))
+    except (SafetensorError, RuntimeError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{folder / WEIGHTS} does not fit {CARD} ({reason}); train again") from None
+    return supernet.to(device=device).to(memory_format=torch.channels_last).eval()
+
+
+def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace, Vocabulary]:
+    """Returns space and blocks of a folder's supernet, for images of any side.
+
+    Raises:
+        DataError: The card is damaged.
+        InputError: The supernet cannot be at that resolution.
+    """
+    config, _ = _read(folder, card)
+    if resolution is not None:
+        config = at_resolution(config, resolution)
+    space = build_space(config)
+    return space, build_vocabulary(config, space)
+
+
+def _read(folder: Path, card: Card) -> tuple[MobileNetConfig, _TaskCard]:
+    described = validated(_TaskCard, card.task, where=folder / CARD, part="task")
+    try:
+        config = MobileNetConfig.from_dict(card.config)
+    except SpaceError as error:
+        raise DataError(f"{folder / CARD}: {error}; {AGAIN}") from None
+    if len(described.labels) != config.num_classes:
+        raise DataError(f"{folder / CARD} names {len(described.labels)} labels for "
+                        f"{config.num_classes} classes; {AGAIN}")
+    return config, described
+
+
+def _load_task(folder: Path, images: bytes, config: MobileNetConfig, task: _TaskCard,
+               device: torch.device) -> ImageClassification:
+    try:
+        with np.load(io.BytesIO(images), allow_pickle=False) as arrays:
+            splits = {split: LabelledImages(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+                      for split in SPLITS}
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{folder / IMAGES} cannot be read ({error}); {AGAIN}") from None
+    return ImageClassification(labels=task.labels, input_shape=config.input_shape, mean=task.mean,
+                               std=task.std, splits=splits, device=device)

@@ -1,0 +1,92 @@
+"""All that decides the space of a timm supernet, and what it takes and gives."""
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from torch import nn
+
+from nas.core.protocols import Task
+from supernets.timm.create import create_model
+from supernets.timm.elastic import Elastic, Ratios
+from supernets.timm.families import ModelFacts, describe_model
+from supernets.timm.supernet import TimmSupernet
+
+VERSION = 1  # of the spaces: raise it when the same model gets other genes
+
+
+class TimmConfig(BaseModel):
+    """What a timm supernet is made of.
+
+    Attributes:
+        model: timm's name.
+        classes: Length of the logits.
+        channels: Of the input images.
+        side: Of the input images, in pixels.
+        inner: `Ratios.inner`.
+        width: `Ratios.width`.
+        depth: `Ratios.depth`.
+        drop_order: `Elastic.drop_order`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: StrictStr
+    classes: int = Field(ge=2)
+    channels: int = Field(ge=1)
+    side: int = Field(ge=1)
+    inner: tuple[float, ...] = Ratios().inner
+    width: tuple[float, ...] = Ratios().width
+    depth: float = Ratios().depth
+    drop_order: dict[StrictStr, tuple[int, ...]] = {}
+
+    @property
+    def ratios(self) -> Ratios:
+        """Which sizes are choices.
+
+        Raises:
+            SpaceError: Ratios out of range.
+        """
+        return Ratios(inner=self.inner, width=self.width, depth=self.depth)
+
+    def elastic(self, facts: ModelFacts) -> Elastic:
+        """Returns the space of the model.
+
+        Its id names all that decides the genes and which blocks a depth keeps: the model, the
+        version, the side, and by a hash what differs from the defaults.
+
+        Raises:
+            SpaceError: Ratios out of range.
+        """
+        usual = {stage.name: stage.droppable[::-1] for stage in facts.stages if stage.droppable}
+        order = {stage: places for stage, places in sorted(self.drop_order.items())
+                 if usual.get(stage) != places}
+        other: dict[str, Any] = {"drop_order": order} if order else {}
+        if self.ratios != Ratios():
+            other["ratios"] = [self.inner, self.width, self.depth]
+        end = f"-{hashlib.sha256(json.dumps(other).encode()).hexdigest()[:8]}" if other else ""
+        return Elastic(f"timm:{self.model}/{VERSION}@{self.side}{end}", facts, self.ratios,
+                       self.drop_order)
+
+    def make_model(self) -> nn.Module:
+        """Returns the model with weights that say nothing.
+
+        Raises:
+            InputError: timm has no such model, or it cannot be of that shape.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return create_model(self.model, num_classes=self.classes, in_chans=self.channels,
+                                img_size=self.side)
+
+    def make_supernet(self, task: Task) -> TimmSupernet:
+        """Returns the supernet with weights that say nothing.
+
+        Raises:
+            InputError: timm has no such model, it cannot be of that shape, or nothing in it is
+                elastic.
+            SpaceError: Ratios out of range.
+        """
+        model = self.make_model()
+        return TimmSupernet(model, self.elastic(describe_model(model)), task)
