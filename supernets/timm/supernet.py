@@ -5,7 +5,7 @@ Legend: B batch, C channels, H and W image sides.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from nas.core.types import IntArray
 from nas.core.vocabulary import Vocabulary
 from supernets.calibrate import recalibrate
 from supernets.timm.elastic import Elastic, Subnet
+from supernets.timm.layer_groups import free_of_decay, layer_matcher
 from supernets.timm.layout import tensors_of
 from supernets.timm.skeleton import filled, narrowed
 from supernets.timm.vocabulary import build_vocabulary
@@ -88,6 +89,14 @@ class TimmSupernet(nn.Module):
     def recalibrated(self, arch: Arch, batches: Iterable[Batch]) -> nn.Module:
         """Returns the extracted network with batch-norm statistics measured on the batches."""
         return recalibrate(self.extract(arch), batches)
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Returns which layer a weight is of, for learning rates that fall towards the input."""
+        return layer_matcher(self.model, coarse=coarse)
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of weights that timm exempts from weight decay."""
+        return free_of_decay(self.model)
 
     @property
     def vocabulary(self) -> Sequence[Block]:
