@@ -14,7 +14,7 @@ def layer_matcher(model: Any, *, coarse: bool) -> Callable[[str], int]:
 
     The layers are those of the model's own `group_matcher`; a kernel map is of its convolution's.
     """
-    layers: dict[str, int] = group_parameters(  # type: ignore[no-untyped-call]
+    layers: dict[str, int] = group_parameters(
         model, model.group_matcher(coarse=coarse), reverse=True)
 
     def layer(name: str) -> int:
