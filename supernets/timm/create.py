@@ -12,6 +12,7 @@ from timm.models import get_pretrained_cfg, split_model_name_tag
 from torch import nn
 
 from nas.core.errors import InputError
+from supernets.timm.pretrained import fetched
 from supernets.timm.weight_files import Tensors, class_count, misfit, read_weights
 
 Notice = Callable[[str], None]  # told in one line
@@ -47,7 +48,8 @@ def create_model(name: str, *, num_classes: int, in_chans: int, img_size: int | 
     model = _plain(name, shape)
     _check_side(model, name, img_size or _config(name).input_size[-1], in_chans)
     if pretrained:
-        model = _pretrained(name, shape, notice)
+        model = fetched(name, shape)
+        _tell(notice, _config(name).num_classes, num_classes)
     elif weights is not None:
         _load(model, name, weights, shape, new_head=new_head, notice=notice)
     return model.eval()
@@ -109,22 +111,6 @@ def _check_side(model: nn.Module, name: str, side: int, channels: int) -> None:
                          "another image size") from None
 
 
-def _pretrained(name: str, shape: dict[str, Any], notice: Notice | None) -> nn.Module:
-    config = _config(name)
-    if not config.has_weights:
-        raise InputError(f"timm has no pretrained weights of {name}; leave --pretrained out or "
-                         "give --weights FILE")
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True, **shape)
-    except Exception as error:  # of several libraries, for a file that cannot be fetched
-        raise InputError(f"the pretrained weights of {name} cannot be had here "
-                         f"({_one_line(error)}); download {_address(config)} elsewhere and give "
-                         "--weights FILE") from None
-    if config.num_classes != shape["num_classes"]:
-        _tell(notice, config.num_classes, shape["num_classes"])
-    return model
-
-
 def _load(model: nn.Module, name: str, file: Path, shape: dict[str, Any], *, new_head: bool,
           notice: Notice | None) -> None:
     state = read_weights(file)
@@ -140,7 +126,7 @@ def _load(model: nn.Module, name: str, file: Path, shape: dict[str, Any], *, new
         fresh = {key: value for key, value in model.state_dict().items()
                  if value.shape != whole[key].shape}
         whole.update(fresh)
-        _tell(notice, found, wanted)
+    _tell(notice, found, wanted)
     model.load_state_dict(whole)
 
 
@@ -159,15 +145,8 @@ def _filled(model: nn.Module, name: str, file: Path, state: Tensors, shape: dict
 
 
 def _tell(notice: Notice | None, found: int, wanted: int) -> None:
-    if notice is not None:
+    if notice is not None and found != wanted:
         notice(f"a new head for {wanted} classes: the weights' own has {found}")
-
-
-def _address(config: Any) -> str:
-    if config.hf_hub_id:
-        file = config.hf_hub_filename or "model.safetensors"
-        return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{file}"
-    return str(config.url)
 
 
 def _one_line(error: BaseException) -> str:

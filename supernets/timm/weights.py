@@ -1,6 +1,7 @@
 """The tensors of a subnet as parts of the whole model's, and kernels through their learnt maps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +15,36 @@ def part(tensor: Tensor, axes: tuple[Axis | None, ...] | None, units: Mapping[st
     """Returns the leading units of a tensor along its elastic axes; a view where that can be."""
     if axes is None:
         return tensor
+    lengths = [size if axis is None else axis.entries(units[axis.dim])
+               for size, axis in zip(tensor.shape, axes, strict=True)]
     for place, axis in enumerate(axes):
-        if axis is None:
-            continue
-        length = axis.entries(units[axis.dim])
-        if length == tensor.shape[place]:
-            continue
-        if axis.outer == 1:
-            tensor = tensor.narrow(place, 0, length)
-        else:
+        if axis is not None and axis.outer > 1 and lengths[place] < tensor.shape[place]:
             shape = tensor.shape
             parts = tensor.reshape(*shape[:place], axis.outer, -1, *shape[place + 1:])
-            tensor = parts.narrow(place + 1, 0, length // axis.outer).reshape(
-                *shape[:place], length, *shape[place + 1:])
-    return tensor
+            tensor = parts.narrow(place + 1, 0, lengths[place] // axis.outer).reshape(
+                *shape[:place], lengths[place], *shape[place + 1:])
+    if list(tensor.shape) == lengths:
+        return tensor
+    leading: Tensor = _Leading.apply(tensor, lengths)  # type: ignore[no-untyped-call]
+    return leading
+
+
+class _Leading(torch.autograd.Function):
+    """The leading entries along all axes at once: slicing axis by axis costs a gradient each."""
+
+    @staticmethod
+    def forward(tensor: Tensor, lengths: Sequence[int]) -> Tensor:
+        return tensor[tuple(map(slice, lengths))]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Sequence[int]], output: Tensor) -> None:
+        ctx.shape, ctx.lengths = inputs[0].shape, inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        whole = gradient.new_zeros(ctx.shape)
+        whole[tuple(map(slice, ctx.lengths))] = gradient
+        return whole, None
 
 
 class KernelMaps(nn.Module):
