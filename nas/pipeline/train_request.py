@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nas.core.protocols import Supernet
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
+from supernets.timm.make import IMPORTANCE
 from supernets.training.data import Batches
 from supernets.training.rules import RULES, RuleContext, make_rule
 from supernets.training.sampling import SamplingRule
@@ -96,6 +97,9 @@ class TrainRequest(BaseModel):
     def _fits_together(self) -> "TrainRequest":
         if self.rule not in _RULES:
             raise ValueError(f"--rule {self.rule!r} is none of {', '.join(_RULES)}")
+        if self.importance not in (None, *IMPORTANCE):
+            raise ValueError(f"--importance {self.importance!r} is none of "
+                             f"{', '.join(IMPORTANCE)}")
         if not self.is_timm:
             other = [name for name in _OF_TIMM
                      if getattr(self, name) != type(self).model_fields[name].default]

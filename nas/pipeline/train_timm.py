@@ -18,7 +18,8 @@ from nas.pipeline.train_timm_images import look_at_images, say_unreadable
 from supernets.tasks.timm_images import Opened, TimmImages
 from supernets.timm.config import TimmConfig
 from supernets.timm.create import check_name, create_model
-from supernets.timm.make import make_supernet
+from supernets.timm.families import describe_model
+from supernets.timm.make import IMPORTANCE, make_supernet
 from supernets.timm.stored import Images, save_supernet
 from supernets.timm.supernet import TimmSupernet
 from supernets.training.distill import Criterion, TeacherLoss
@@ -49,15 +50,18 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
     name = request.supernet.removeprefix(TIMM)
     check_name(name)
     device = own_device()
-    images, preprocessing = look_at_images(request, name)
-    opened = images.open(request.out, preprocessing, device=device, download=request.download,
-                         threads=usable_cores(), on_image=_some(watch))
+    images, preprocessing, classes = look_at_images(request, name)
+    channels, side, _ = preprocessing.input_shape
+    config = TimmConfig(model=name, classes=classes, channels=channels, side=side)
+    model = _start(request, config, watch)  # before every image is read, which may take long
+    describe_model(model)
+    opened = images.open(request.out, preprocessing, classes=classes, device=device,
+                         download=request.download, threads=usable_cores(),
+                         on_image=_some(watch))
     say_unreadable(opened, watch)
-    task, (channels, side, _) = opened.task, preprocessing.input_shape
-    config = TimmConfig(model=name, classes=len(task.labels), channels=channels, side=side)
-    model = _start(request, config, watch).to(device=device).to(memory_format=torch.channels_last)
-    supernet, config = make_supernet(model, config, task,
-                                     importance=request.importance or "activation")
+    model.to(device=device).to(memory_format=torch.channels_last)
+    supernet, config = make_supernet(model, config, opened.task,
+                                     importance=request.importance or IMPORTANCE[0])
     supernet.to(device=device)
     watch(Event("model", 2, 2, f"{supernet.space.size:.2g} networks, from "
                                f"{len(supernet.space.genes)} choices each"))

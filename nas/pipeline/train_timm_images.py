@@ -18,8 +18,8 @@ _LOOKED_AT = 16  # images, for one that can be read
 _NAMED = 3  # unreadable images
 
 
-def look_at_images(request: TrainRequest, name: str) -> tuple[Images, Preprocessing]:
-    """Returns where the images come from, and how they become the input of a timm model.
+def look_at_images(request: TrainRequest, name: str) -> tuple[Images, Preprocessing, int]:
+    """Returns where the images come from, how they become a timm model's input, and the classes.
 
     Idx files keep their one channel, and get the mean and standard deviation of their pixels.
     Otherwise both are those that the model's own weights were trained with. Images that are not
@@ -48,7 +48,7 @@ def look_at_images(request: TrainRequest, name: str) -> tuple[Images, Preprocess
     calibration = request.calibration or min(CALIBRATION_IMAGES, CALIBRATION_BYTES
                                              // (4 * channels * side * side))
     return (Images(dataset=dataset, root=request.data, seed=request.seed, calibration=calibration),
-            Preprocessing.of_timm(values))
+            Preprocessing.of_timm(values), len(training.class_names))
 
 
 def say_unreadable(opened: Opened, watch: Watcher) -> None:
