@@ -25,7 +25,7 @@ def part(tensor: Tensor, axes: tuple[Axis | None, ...] | None, units: Mapping[st
                 *shape[:place], lengths[place], *shape[place + 1:])
     if list(tensor.shape) == lengths:
         return tensor
-    leading: Tensor = _Leading.apply(tensor, lengths)  # type: ignore[no-untyped-call]
+    leading: Tensor = _Leading.apply(tensor, lengths)
     return leading
 
 
