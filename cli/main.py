@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from cli import export, listing, profile, rank, report, search, train, verify
+from cli import export, finetune, listing, profile, rank, report, search, train, verify
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False,
                   help="Find the best network for your device: as accurate as possible, within a "
                        "measured latency, exported as ONNX.")
 app.command("search")(search.search)
 app.command("train")(train.train)
+app.command("finetune")(finetune.finetune)
 app.add_typer(profile.app, name="profile")
 app.command("rank")(rank.rank)
 app.command("export")(export.export)

@@ -88,8 +88,9 @@ def add_features(bundle: OpenedBundle, module: nn.Module, *, task: Task,
         path = Path(folder) / FEATURES
         model = export_onnx(extractor, example, path, metadata=metadata, output_names=names)
         data = path.read_bytes()
-    entry = FeaturesEntry(outputs=_outputs(model, chosen, inputs.shape[-1]), inputs=len(inputs),
-                          max_difference=_checked(data, inputs, maps), tolerance=TOLERANCE)
+    entry = FeaturesEntry(outputs=_outputs(model, chosen, network, inputs.shape[-1]),
+                          inputs=len(inputs), max_difference=_checked(data, inputs, maps),
+                          tolerance=TOLERANCE)
     kept = save({name: values[:_KEPT].contiguous() for name, values in maps.items()})
     return bundle.add({FEATURES: data, FEATURES_REFERENCE: kept}, entry)
 
@@ -106,7 +107,8 @@ def _chosen(network: nn.Module, inputs: Tensor, indices: Sequence[int] | None) -
     return sorted(set(wanted))
 
 
-def _outputs(model: onnx.ModelProto, chosen: Sequence[int], side: int) -> tuple[FeatureEntry, ...]:
+def _outputs(model: onnx.ModelProto, chosen: Sequence[int], network: nn.Module,
+             side: int) -> tuple[FeatureEntry, ...]:
     found = []
     for index, tensor in zip(chosen, described(model.graph.output), strict=True):
         if len(tensor.shape) != 4 or not all(isinstance(size, int) for size in tensor.shape[1:]):
@@ -114,8 +116,18 @@ def _outputs(model: onnx.ModelProto, chosen: Sequence[int], side: int) -> tuple[
                               "export the network without --features")
         channels, _, width = (int(size) for size in tensor.shape[1:])
         found.append(FeatureEntry(index=index, name=tensor.name, channels=channels,
-                                  reduction=round(side / width), shape=tensor.shape))
+                                  reduction=_reduction(network, index, side, width),
+                                  shape=tensor.shape))
     return tuple(found)
+
+
+def _reduction(network: nn.Module, index: int, side: int, width: int) -> int:
+    # Small sides are rounded up at each stride, so timm's own figure is asked first.
+    known: Any = getattr(network, "feature_info", ())
+    stated = known[index].get("reduction") if index < len(known) else None
+    if stated and width in (side // stated, -(-side // stated)):
+        return int(stated)
+    return round(side / width)
 
 
 def _checked(model: bytes, inputs: Tensor, maps: Mapping[str, Tensor]) -> float:

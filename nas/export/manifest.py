@@ -86,6 +86,7 @@ class FinetunedEntry(_Frozen):
 
     Attributes:
         epochs: Passes over the images.
+        optimizer: Its name.
         learning_rate: Peak.
         batch_size: Images of each step.
         seed: Of everything random.
@@ -96,6 +97,7 @@ class FinetunedEntry(_Frozen):
     """
 
     epochs: Count
+    optimizer: StrictStr
     learning_rate: Finite
     batch_size: Count
     seed: Count
@@ -149,7 +151,7 @@ class FeatureEntry(_Frozen):
         index: Of the stage, as timm counts.
         name: Of the output in the graph.
         channels: Its second axis.
-        reduction: Side of the input over side of the map, rounded.
+        reduction: Side of the input over side of the map, as its strides make it.
         shape: The batch axis has a name in place of a size.
     """
 

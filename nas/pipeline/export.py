@@ -1,23 +1,29 @@
 """The use-case of `nas export`, and the last step of a search: a validated network → a bundle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from safetensors.torch import load
 from torch import nn
 
 from hardware_profiles.profile import HardwareProfile
 from nas.core.arch import Arch
 from nas.core.costs import UNITS
 from nas.core.errors import InputError
-from nas.core.protocols import Task
+from nas.core.protocols import Supernet, Task
 from nas.core.trial import Outcome
 from nas.export.bundle import write_bundle
-from nas.export.manifest import MANIFEST, read_manifest
+from nas.export.features import add_features
+from nas.export.manifest import ARCH, MANIFEST, WEIGHTS, Manifest, read_manifest
+from nas.export.opened import OpenedBundle, open_bundle
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.int8 import quantise
 from nas.pipeline.latency_note import latency_note
+from nas.pipeline.report import write_report
 from nas.pipeline.run_dir import RunDir
 from nas.pipeline.trained import networks, weights_line
 from nas.search.ledger import read_ledger
@@ -25,38 +31,134 @@ from nas.search.ledger import read_ledger
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An exported network: its folder, test metrics and largest difference of ONNX from torch."""
+    """An exported network: its folder and manifest."""
 
     folder: Path
-    test: Mapping[str, float]
-    max_abs_diff: float
+    manifest: Manifest
+
+    @property
+    def test(self) -> Mapping[str, float]:
+        """Metrics of the test split."""
+        return {name.removeprefix("test_"): value for name, value in self.manifest.metrics.items()
+                if name.startswith("test_")}
+
+    @property
+    def max_abs_diff(self) -> float:
+        """Largest difference of ONNX Runtime's logits from torch's."""
+        return self.manifest.parity.max_abs_diff
+
+    @property
+    def finetuned(self) -> Mapping[str, Any] | None:
+        """How the network was trained after the search, as JSON values; None: it was not."""
+        entry = self.manifest.finetuned
+        return None if entry is None else entry.model_dump()
 
 
-def export_subnet(run_dir: Path, *, digest: str, out: Path | None = None,
-                  watch: Watcher = silent) -> Bundle:
-    """Exports a network that a run has validated.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extras:
+    """Files that a bundle has beside those of every bundle.
+
+    Attributes:
+        int8: Whether to add the int8 file.
+        calibration: Images that its ranges come from: see `nas.pipeline.calibration`.
+        features: Whether to add the feature file.
+        indices: Of the stages in it, as timm counts them; None for all.
+
+    Raises:
+        InputError: Images or stages for a file that is not asked for.
+    """
+
+    int8: bool = False
+    calibration: Path | None = None
+    features: bool = False
+    indices: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibration is not None and not self.int8:
+            raise InputError("--calibration is for --precision int8; give both or none")
+        if self.indices is not None and not self.features:
+            raise InputError("--out-indices is for --features; give both or none")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to add."""
+        return self.int8 or self.features
+
+
+def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None = None,
+                  extras: Extras | None = None, watch: Watcher = silent) -> Bundle:
+    """Exports a network that a run has validated, or adds to a bundle of it.
+
+    Without a digest it is the winner, whose bundle the search has left in ``best``: extras are
+    added there. So they are to any bundle that is there already; without extras it is left alone.
 
     Args:
         run_dir: Of a finished or stopped search.
         digest: Of one of its networks.
-        out: The bundle folder to make; `run_dir`/`digest` if absent.
+        out: The bundle folder to make for a digest; `run_dir`/`digest` if absent.
+        extras: What to add to the bundle.
         watch: Is told of each step.
 
     Raises:
-        InputError: No such run or network, or the output folder exists.
+        InputError: No such run or network, the output folder exists and there is nothing to add,
+            or a network that gives no feature maps.
+        DataError: Images to calibrate with that are missing or do not fit.
         ExportError: The exported network does not pass its checks.
     """
     run, config, profile = RunDir.open(run_dir)
+    extras = extras or Extras()
+    if digest is None:
+        digest, out = _winner(run, out, extras), run.best
+    folder = out or run_dir / digest
     supernet = load_supernet(config.supernet)
+    bundle = finished_bundle(folder, digest) if extras.any else None
+    if bundle is None:
+        outcome = _validated(run, config, supernet, digest)
+        bundle = export_network(networks(config, supernet, run_dir), supernet.task, outcome, folder,
+                                config, profile, watch=watch)
+    if extras.any:
+        _add(open_bundle(folder), supernet, config, extras, watch)
+        if folder == run.best and run.pareto.exists():
+            write_report(run.path)
+    return Bundle(folder, open_bundle(folder).manifest)
+
+
+def _winner(run: RunDir, out: Path | None, extras: Extras) -> str:
+    if out is not None:
+        raise InputError("--out is for the network of a --digest; give both, or none for the "
+                         f"winner in {run.best}")
+    if not run.best.exists():
+        raise InputError(f"{run.path} has exported nothing yet; go on with: nas search --resume "
+                         f"{run.path}, or give the --digest of a validated network")
+    if not extras.any:
+        raise InputError(f"{run.best} is the bundle of the winner; give --digest for another "
+                         "network, or --precision int8 or --features for more files in it")
+    return open_bundle(run.best).manifest.arch_digest
+
+
+def _validated(run: RunDir, config: SearchConfig, supernet: Supernet, digest: str) -> Outcome:
     storage, study_name = run.ledger(config)
     ledger = read_ledger(storage, space=supernet.space, objectives=config.objective_values(),
                          study_name=study_name)
     for outcome in ledger.outcomes():
         if outcome.trial.arch.digest == digest and outcome.final:
-            return export_network(networks(config, supernet, run_dir), supernet.task, outcome,
-                                  out or run_dir / digest, config, profile, watch=watch)
-    raise InputError(f"{run_dir} has no validated network {digest!r}; see the digests in "
+            return outcome
+    raise InputError(f"{run.path} has no validated network {digest!r}; see the digests in "
                      f"{run.pareto}")
+
+
+def _add(bundle: OpenedBundle, supernet: Supernet, config: SearchConfig, extras: Extras,
+         watch: Watcher) -> None:
+    if extras.int8:
+        quantise(bundle, supernet.task, config, calibration=extras.calibration, watch=watch)
+        bundle = open_bundle(bundle.folder)
+    if extras.features:
+        watch(Event("features", 0, 1))
+        module = supernet.extract(Arch.from_json(bundle.files[ARCH].decode(),
+                                                 space=supernet.space))
+        module.load_state_dict(load(bundle.files[WEIGHTS]))
+        add_features(bundle, module, task=supernet.task, indices=extras.indices)
+        watch(Event("features", 1, 1))
 
 
 def finished_bundle(folder: Path, digest: str) -> Bundle | None:
@@ -75,9 +177,7 @@ def finished_bundle(folder: Path, digest: str) -> Bundle | None:
     if manifest.arch_digest != digest:
         raise InputError(f"{folder} holds network {manifest.arch_digest}, not {digest}; move it "
                          "away")
-    test = {name.removeprefix("test_"): value for name, value in manifest.metrics.items()
-            if name.startswith("test_")}
-    return Bundle(folder, test, manifest.parity.max_abs_diff)
+    return Bundle(folder, manifest)
 
 
 def export_network(network: Callable[[Arch], nn.Module], task: Task, outcome: Outcome,
@@ -111,4 +211,4 @@ def export_network(network: Callable[[Arch], nn.Module], task: Task, outcome: Ou
                     "latency": f"{profile.kind}, {latency_note(profile)}",
                     "latency_profile": profile.id, "seed": str(config.seed)})
     watch(Event("export", 2, 2))
-    return Bundle(folder, test, manifest.parity.max_abs_diff)
+    return Bundle(folder, manifest)

@@ -52,6 +52,11 @@ class RunDir:
     def best(self) -> Path:
         return self.path / "best"
 
+    @property
+    def best_before(self) -> Path:
+        """The bundle that fine-tuning has replaced."""
+        return self.path / "best-before"
+
     def ledger(self, config: SearchConfig) -> tuple[Path | str, str]:
         """Returns the storage of the ledger and the name of its study there.
 

@@ -208,7 +208,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "pareto": [_point(outcome) for outcome in front],
         "best": {**_point(best), "test": dict(bundle.test),
                  "measured_latency_ms": measured_ms, "onnx": "best/model.onnx",
-                 "onnx_max_abs_diff": bundle.max_abs_diff},
+                 "onnx_max_abs_diff": bundle.max_abs_diff, "finetuned": bundle.finetuned},
         "versions": versions(),
     }
 

@@ -10,9 +10,9 @@ from nas.core.errors import InputError
 from nas.core.protocols import Supernet
 from nas.evaluation.trained import TrainedEvaluator
 from nas.pipeline.config import SearchConfig
-from supernets.tasks.idx import read_split
-from supernets.tasks.image_classification import ImageClassification, LabelledImages
-from supernets.training.plain import PlainFit, check_apart
+from nas.pipeline.training_images import classification_images
+from supernets.tasks.image_classification import ImageClassification
+from supernets.training.plain import PlainFit
 from supernets.training.recipe import Recipe
 
 FOLDER = "training"  # in the run folder: see nas.evaluation.training_files
@@ -37,9 +37,7 @@ def trained_evaluator(config: SearchConfig, supernet: Supernet, run_dir: Path, *
     if not isinstance(task, ImageClassification):
         raise InputError(f"--evaluation trained can train image classifiers, and the task of "
                          f"{config.supernet} is {type(task).__name__}; use --evaluation inherited")
-    images = (task.splits["train_calib"] if config.data is None
-              else LabelledImages(*read_split(config.data, "train")))
-    check_apart(images, task)
+    images = classification_images(task, config.data)
     recipe = Recipe(epochs=config.train_epochs, warmup_epochs=WARM_UP * config.train_epochs,
                     learning_rate=config.train_lr or LEARNING_RATES[config.train_from])
     return TrainedEvaluator(

@@ -66,6 +66,7 @@ class TimmImages:
         batch_size: Of `batches`.
         device: Where batches lie.
         cache: Of pixels.
+        training: Images to train on, where they are at hand; `batches` does not give them.
 
     Raises:
         DataError: A split of another name or with other classes.
@@ -77,6 +78,7 @@ class TimmImages:
     batch_size: int = 128
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     cache: PixelCache = field(default_factory=PixelCache, repr=False, compare=False)
+    training: ImageSet | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         classification.check_splits(self.splits)
@@ -195,7 +197,7 @@ def open_task(dataset: str, root: Path, *, preprocessing: Preprocessing, seed: i
     divided = divide(readable, seed=seed, calibration=calibration)
     task = TimmImages(
         labels=names, preprocessing=preprocessing, batch_size=batch_size,
-        device=device or torch.device("cpu"),
+        device=device or torch.device("cpu"), training=divided.training,
         splits={split: getattr(divided, split) for split in classification.SPLITS})
     return Opened(task=task, training=divided.training, unreadable=unreadable)
 

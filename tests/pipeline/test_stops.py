@@ -84,7 +84,7 @@ def _eager() -> Iterator[None]:
         patch.setattr("nas.pipeline.search.measure_file",
                       lambda *_: SimpleNamespace(latency_ms=1.0))
         patch.setattr("nas.pipeline.search.export_network", lambda *_, **__: SimpleNamespace(
-            folder=Path(), test={"error": 0.0}, max_abs_diff=0.0))
+            folder=Path(), test={"error": 0.0}, max_abs_diff=0.0, finetuned=None))
         patch.setattr(HalvingConfig.__init__, "__kwdefaults__", {
             **HalvingConfig.__init__.__kwdefaults__, "pairs": 8, "least": -0.999})
         yield

@@ -50,12 +50,22 @@ class Point(_Read):
     metrics: dict[str, float]
 
 
+class Tuned(_Read):
+    """How the exported network was trained after the search, and what it changed."""
+
+    epochs: int
+    images: str
+    before: dict[str, float]
+    after: dict[str, float]
+
+
 class Best(Point):
     """The exported network."""
 
     test: dict[str, float]
     measured_latency_ms: float | None
     onnx_max_abs_diff: float
+    finetuned: Tuned | None = None
 
 
 class Results(_Read):

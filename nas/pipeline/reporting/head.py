@@ -1,7 +1,7 @@
 """The top of the report: what was found, in one sentence, and what to doubt."""
 
 from nas.core.trial import Outcome
-from nas.pipeline.reporting.facts import RunFacts
+from nas.pipeline.reporting.facts import Best, RunFacts
 from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import NAMES, shown
 
@@ -45,7 +45,16 @@ def _lead(facts: RunFacts) -> list[str]:
     first = facts.config.objectives[0]
     which = "most accurate" if first == "error" else f"one of lowest {NAMES[first]}"
     return [f"The {which} of {len(facts.validated)} validated out of {space} of ",
-            tag("b", facts.config.supernet), _comparison(facts), "."]
+            tag("b", facts.config.supernet), _comparison(facts), ".", _tuned(facts.results.best)]
+
+
+def _tuned(best: Best) -> str:
+    if best.finetuned is None:
+        return ""
+    epochs, before, after = (best.finetuned.epochs, best.finetuned.before, best.finetuned.after)
+    return (f" Fine-tuned for {epochs} {'epoch' if epochs == 1 else 'epochs'} on "
+            f"{best.finetuned.images}: {shown('error', before['test_error'])} test error before, "
+            f"{shown('error', after['test_error'])} after.")
 
 
 def _comparison(facts: RunFacts) -> str:
@@ -64,7 +73,9 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
     if facts.results:
         best = facts.results.best
         tiles.append((shown("error", best.test["error"]), "test error", "images no search saw"))
-    tiles.append((shown("error", chosen.metrics["error"]), NAMES["error"], "inherited weights"))
+    tiles.append((shown("error", chosen.metrics["error"]), NAMES["error"],
+                  "as searched" if facts.results and facts.results.best.finetuned
+                  else "inherited weights"))
     if facts.results and facts.results.best.measured_latency_ms:
         tiles.append((shown("latency_ms", facts.results.best.measured_latency_ms),
                       "measured latency", "of the exported file"))

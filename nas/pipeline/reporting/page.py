@@ -6,6 +6,7 @@ from importlib.resources import files
 from string import Template
 
 from hardware_profiles.profile import Quality
+from nas.export.manifest import Manifest
 from nas.pipeline.exit_line import cascade_line, exit_line
 from nas.pipeline.reporting.blocks import stages_of
 from nas.pipeline.reporting.command import command_line
@@ -157,9 +158,20 @@ def _use(facts: RunFacts) -> Html:
         tag("p", f"In the run folder; numpy and onnxruntime are enough. {onnx.size:,} bytes, "
                  f"opset {facts.manifest.onnx.opset}; its answers equal torch's to "
                  f"{facts.manifest.parity.max_abs_diff:.1e}.", class_="note"),
+        _int8(facts.manifest),
         tag("pre", tag("code", snippet(facts.manifest)), tabindex=0),
         tag("p", "Check every file of it: ", tag("code", "nas verify best")),
         tag("p", "SHA-256 of model.onnx: ", tag("code", onnx.sha256), class_="note hash"))
+
+
+def _int8(manifest: Manifest) -> Html:
+    found = manifest.int8
+    if found is None:
+        return Html()
+    parts = [f"{name}: {shown('error', metrics['error'])} test error, "
+             f"{shown('latency_ms', found.latency_ms[name])}"
+             for name, metrics in found.test.items()]
+    return tag("p", f"{'; '.join(parts)} ({found.latency}).", class_="note")
 
 
 def _reproduce(facts: RunFacts) -> Html:
