@@ -127,7 +127,8 @@ def glance(name: str) -> dict[str, Any]:
 
 def axes(net: TimmSupernet) -> list[str]:
     """Returns the kinds of genes, such as depth, width, inner, kernel."""
-    return sorted({gene.name.rpartition(".")[2].rstrip("12") for gene in net.space.genes})
+    return sorted({gene.name.rpartition(".")[2].rstrip("12").partition("_")[0]
+                   for gene in net.space.genes})
 
 
 def examine(name: str) -> dict[str, Any]:
