@@ -9,7 +9,7 @@ from nas.core.locks import LOCK, locked
 from nas.pipeline.events import Watcher, silent
 from nas.pipeline.train_request import TrainRequest as TrainRequest
 from nas.pipeline.train_request import make_request as make_request
-from nas.pipeline.train_request import with_usual_values
+from nas.pipeline.train_request import recipe, with_usual_values
 from supernets.timm.stored import READABLE
 
 
@@ -25,6 +25,8 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     """
     _check_out(request)
     request = with_usual_values(request)
+    if request.epochs:
+        recipe(request)  # fails before anything is read
     if request.is_timm:
         from nas.pipeline.train_timm import prepare
     else:
