@@ -7,7 +7,7 @@ relative to the largest logit. Writes ``docs/benchmarks/timm.json``. With ``--al
 on every timm model of a class that is understood, with its axes and the size of its space: writes
 ``supernets/timm/models.json``, which `nas list supernets --timm` reads.
 
-    python tests/benchmarks/bench_timm.py --work FOLDER [--all]
+    python tests/benchmarks/bench_timm.py --work FOLDER [--all [--up-to MILLIONS]]
 """
 
 import argparse
@@ -61,11 +61,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--up-to", type=float, default=float("inf"), metavar="MILLIONS",
+                        help="of parameters; larger models are reported as not looked at")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     with one_thread(), torch.no_grad():
         if given.all:
-            write_catalogue(list(kept(given.work / "all.jsonl", candidates(), glance)))
+            sizes = {row["name"]: row["millions"] for row in kept(
+                given.work / "sizes.jsonl", candidates(), size)}
+            names = sorted((name for name in sizes if sizes[name] <= given.up_to), key=sizes.get)
+            rows = list(kept(given.work / "all.jsonl", names, glance))
+            write_catalogue(rows, sorted(set(sizes) - set(names)))
         else:
             rows = list(kept(given.work / "models.jsonl", MODELS, examine))
             write_report("timm", {"subnets": SUBNETS, "exports": EXPORTS + 2, "models": rows},
@@ -92,6 +98,13 @@ def candidates() -> list[str]:
     files = ("efficientnet", "mobilenetv3", "hardcorenas", "resnet", "vision_transformer", "deit",
              "convnext")
     return sorted({name for file in files for name in timm.list_models(module=file)})
+
+
+def size(name: str) -> dict[str, Any]:
+    """Returns how many parameters a model has."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    return {"millions": sum(parameter.numel() for parameter in model.parameters()) / 1e6}
 
 
 def make(name: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -189,8 +202,9 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def write_catalogue(rows: list[dict[str, Any]]) -> None:
-    """Writes what `nas list supernets --timm` reads."""
+def write_catalogue(rows: list[dict[str, Any]], too_large: list[str]) -> None:
+    """Writes what `nas list supernets --timm` reads, and the report."""
+    rows = sorted(rows, key=lambda row: str(row["name"]))
     listed = [{key: row[key] for key in ("name", "family", "axes", "genes", "space_size", "params")}
               for row in rows if row["supported"] and row["largest_is_timm"] <= 1e-5]
     path = Path(supernets.timm.__file__).parent / "models.json"
@@ -200,6 +214,7 @@ def write_catalogue(rows: list[dict[str, Any]]) -> None:
     apart = {row["name"]: row["largest_is_timm"] for row in rows
              if row["supported"] and row["largest_is_timm"] > 1e-5}
     write_report("timm_models", {"listed": len(listed), "looked_at": len(rows),
+                                 "too_large_to_look_at": too_large,
                                  "further_apart_than_1e-5": apart,
                                  "not_supported": {row["name"]: row["why"] for row in missing}},
                  seed=SEED)
