@@ -183,7 +183,7 @@ def unfit(write: Callable[[Path], Any], message: str, name: str = "c.npy") -> An
     unfit(lambda path: np.save(path, np.zeros((4, 2, 16, 16), np.float32)), "takes .1, 16, 16"),
     unfit(lambda path: np.save(path, np.full((4, 1, 16, 16), np.nan, np.float32)), "not all fin"),
     unfit(lambda path: path.mkdir(), "holds no images", "empty"),
-    unfit(lambda path: None, "does not exist", "nowhere"),
+    unfit(lambda _: None, "does not exist", "nowhere"),
 ])
 def test_images_that_do_not_fit_are_one_line(
         tiny_task: ImageClassification, tmp_path: Path, write: Callable[[Path], Any], name: str,
