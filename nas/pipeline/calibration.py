@@ -13,11 +13,10 @@ from PIL import Image
 from nas.core.errors import DataError
 from nas.core.protocols import Task
 from nas.pipeline.training_images import CALIBRATION
-from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.tasks.image_classification import ImageClassification
 from supernets.tasks.preprocessing import decoded
 from supernets.tasks.sources import one_line
 from supernets.tasks.timm_images import TimmImages
-from supernets.training.plain import check_apart
 
 INPUTS = 512  # of the shipped supernet, 2048 gave no better int8 network
 _BATCH = 64
@@ -62,6 +61,7 @@ def calibration_inputs(task: Task, source: Path | None) -> Calibration:
                         f"network takes {tuple(example.shape[1:])}")
     if not np.isfinite(inputs).all():
         raise DataError(f"calibration inputs in {source} are not all finite; write them anew")
+    _check_apart(task, inputs)
     return Calibration(inputs, f"{len(inputs)} inputs of {source.resolve().name}")
 
 
@@ -122,6 +122,17 @@ def _read_image(path: Path, mode: str) -> NDArray[np.uint8]:
                         "again") from None
 
 
+def _check_apart(task: Task, inputs: Inputs) -> None:
+    # As inputs, so that it does not matter where images lie or what they are called.
+    known = {np.ascontiguousarray(values).tobytes() for values in inputs}
+    for split in ("search", "test"):
+        shared = sum(values.tobytes() in known for batch, _ in task.batches(split)
+                     for values in batch.cpu().contiguous().numpy())
+        if shared > max(1, len(inputs) // 100):  # data sets have doubles of their own
+            raise DataError(f"{shared} of the {len(inputs)} calibration images are in the {split} "
+                            "split; give images that the supernet's task does not validate on")
+
+
 def _mode(task: Task) -> str:
     if isinstance(task, TimmImages):
         return task.preprocessing.mode
@@ -138,7 +149,6 @@ def _preprocessed(task: Task, images: Images) -> Inputs:
             raise DataError("calibration images have different sizes; this network takes "
                             f"{task.input_shape[1]}×{task.input_shape[2]}")
         stacked = np.stack(images)
-        check_apart(LabelledImages(stacked, np.zeros(len(stacked), np.uint8)), task)
         return task.to_input(stacked).cpu().contiguous().numpy()
     raise DataError(f"images cannot be prepared for a task that is {type(task).__name__}; give "
                     "--calibration a .npy file of float32 inputs")

@@ -197,7 +197,7 @@ def test_images_that_do_not_fit_are_one_line(
 def test_images_that_are_tested_on_are_refused(tiny_task: ImageClassification,
                                                tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", tiny_task.splits["test"].images)
-    with pytest.raises(DataError, match="48 of 48 images of the test split"):
+    with pytest.raises(DataError, match="48 of the 48 calibration images are in the test"):
         calibration_inputs(tiny_task, tmp_path / "c.npy")
 
 
