@@ -1,8 +1,10 @@
 """Networks in other precisions than fp32, made as a deployment on ONNX Runtime would make them."""
 
+import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ def quantised(model: onnx.ModelProto, feeds: Iterable[Feed]) -> onnx.ModelProto:
     Raises:
         Exception: Whatever the library raises for a model that it cannot quantise.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "quantised.onnx"
         quantize_static(_folded(model), path, _Feeds(feeds), quant_format=QuantFormat.QDQ,
                         per_channel=True, activation_type=QuantType.QUInt8,
@@ -121,6 +123,20 @@ def precision_remarks(ops: list[str], runtime: Runtime) -> tuple[str, ...]:
     if runtime.precision == "int8" and not any(op.startswith(_INTEGER) for op in ops):
         return (f"int8 in name only: {runtime.provider} runs no integer kernel",)
     return ()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Through the root logger the library warns of weights with one axis, such as those of layer
+    # norms, which it then rightly quantises as a whole.
+    def nothing(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING
+
+    logging.getLogger().addFilter(nothing)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(nothing)
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # the library is not typed

@@ -153,7 +153,6 @@ def _add(bundle: OpenedBundle, supernet: Supernet, config: SearchConfig, extras:
         quantise(bundle, supernet.task, config, calibration=extras.calibration, watch=watch)
         bundle = open_bundle(bundle.folder)
     if extras.features:
-        watch(Event("features", 0, 1))
         module = supernet.extract(Arch.from_json(bundle.files[ARCH].decode(),
                                                  space=supernet.space))
         module.load_state_dict(load(bundle.files[WEIGHTS]))

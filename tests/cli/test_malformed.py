@@ -148,7 +148,11 @@ def places(payload: Any) -> Iterator[tuple[Any, Any]]:
     "profile", "profile run --threads 0", "profile run --supernet no", "profile show",
     "profile show ''", "profile show /", "profile show ../../etc/passwd",
     "export", "export . --digest x", "export {run} --digest ''", "export {run} --digest ../x",
-    "export {run}", "verify", "verify ''", "verify /dev/null", "verify .", "list", "list models",
+    "export {run}", "export {run} --features --out-indices 9", "export {run} --precision int4",
+    "export {run} --precision int8 --calibration /dev/null", "finetune", "finetune {run}",
+    "finetune . --epochs 1", "finetune {run} --epochs 0",
+    "finetune {run} --epochs 1 --data nowhere", "finetune {run} --epochs 1 --learning-rate nan",
+    "verify", "verify ''", "verify /dev/null", "verify .", "list", "list models",
 ])
 def test_options(kit: Kit, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
     filled = arguments.format(net=kit.tiny_folder, run=kit.finished).split()

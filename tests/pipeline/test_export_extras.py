@@ -15,16 +15,21 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cli.main import main
-from nas.core.arch import make_arch
+from nas.core.arch import Arch, make_arch
 from nas.core.errors import DataError, ExportError, InputError
 from nas.core.files import sha256
+from nas.export.bundle import write_bundle
 from nas.export.features import Features
 from nas.export.manifest import FileEntry, read_manifest
+from nas.export.opened import open_bundle
 from nas.export.parity import open_session, run, run_all
 from nas.export.verify import verify_bundle
 from nas.pipeline.calibration import calibration_inputs
 from nas.pipeline.compose import load_supernet
+from nas.pipeline.config import make_config
+from nas.pipeline.events import silent
 from nas.pipeline.export import Extras, export_subnet
+from nas.pipeline.int8 import quantise
 from nas.pipeline.search import SearchResult
 from supernets.tasks.image_classification import ImageClassification
 
@@ -139,6 +144,39 @@ def test_a_half_written_int8_file_is_put_right(copy: Path) -> None:
     assert failed(copy / "best") == ["model_int8.onnx hash"]
     export_subnet(copy, extras=Extras(int8=True))
     assert failed(copy / "best") == []
+
+
+class Cosine(nn.Module):
+    """Nothing in it has an integer form."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cos(x)
+
+
+class ThreeNumbers:
+    """A task whose every split is the same."""
+
+    def example_inputs(self, batch: int, rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.standard_normal((batch, 3), np.float32))
+
+    def batches(self, split: str) -> Any:
+        del split
+        yield self.example_inputs(16, np.random.default_rng(0)), torch.zeros(16)
+
+    def onnx_metadata(self) -> dict[str, str]:
+        return {}
+
+
+def test_a_network_that_cannot_be_quantised_is_named_in_one_line(tmp_path: Path) -> None:
+    task: Any = ThreeNumbers()
+    write_bundle(tmp_path / "best", arch=Arch("tiny/1", ()), module=Cosine(), task=task,
+                 metrics={}, costs={"params": 0, "macs": 0, "activation_bytes": 24},
+                 provenance={})
+    with pytest.raises(ExportError, match=r"integer form of none of Cos; the fp32") as caught:
+        quantise(open_bundle(tmp_path / "best"), task, make_config({}), calibration=None,
+                 watch=silent)
+    assert "\n" not in str(caught.value)
+    assert failed(tmp_path / "best") == []
 
 
 def test_only_calibration_images_are_calibrated_with(tiny_task: ImageClassification) -> None:
