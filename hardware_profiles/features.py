@@ -33,7 +33,7 @@ _KINDS = {
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm"), "norm"),
     **dict.fromkeys(("global_avg_pool", "mean", "max", "l2_norm", "avg_pool", "max_pool"), "pool"),
     **dict.fromkeys(("mul", "div"), "mul"), **dict.fromkeys(("add", "sub"), "add"),
-    **dict.fromkeys(("concat", "prepend", "pad"), "copy"),
+    **dict.fromkeys(("concat", "prepend", "pad", "resize"), "copy"),
 }
 
 

@@ -29,6 +29,12 @@ def _avg_pool(writer: Writer, node: OpSpec) -> None:
                count_include_pad=node.attribute("count_padding", 0))
 
 
+def _resize(writer: Writer, node: OpSpec) -> None:
+    sides = writer.ints(node, "sides", node.attribute("sides"))
+    writer.add("Resize", node, ("", "", sides), mode="linear", axes=[2, 3],
+               coordinate_transformation_mode="half_pixel")
+
+
 def _pad(writer: Writer, node: OpSpec) -> None:
     extra = [writer.ints(node, "pads", node.attribute("padding"))]
     if node.attribute("reflect", 0):
@@ -76,7 +82,7 @@ def _prepend(writer: Writer, node: OpSpec) -> None:
 SHAPE_WRITERS: dict[str, WriteNode] = {
     "global_avg_pool": _global_avg_pool, "mean": _reduction("ReduceMean"),
     "max": _reduction("ReduceMax"), "l2_norm": _reduction("ReduceL2"), "max_pool": _max_pool,
-    "avg_pool": _avg_pool, "pad": _pad, "flatten": _flatten, "reshape": _reshape,
+    "avg_pool": _avg_pool, "resize": _resize, "pad": _pad, "flatten": _flatten, "reshape": _reshape,
     "permute": _permute, "slice": _slice, "select": _select, "concat": _concat,
     "prepend": _prepend,
 }

@@ -12,6 +12,7 @@ from supernets.timm.blocks import SMALLEST_KERNEL, Kernel
 from supernets.timm.families import ModelFacts, StageFacts
 from supernets.timm.layout import Dim
 
+RESOLUTION = "resolution"  # the gene of the side of images
 MULTIPLE = 8  # of channels: runtimes work on whole vectors of them
 
 
@@ -44,11 +45,13 @@ class Subnet:
         units: Of each width, by its name.
         dropped: Paths of the blocks that are left out.
         kernels: Path of a convolution → the side of its kernel, where it is not the full one.
+        side: Of the images that it works on, if that is not the side of those it is given.
     """
 
     units: Mapping[str, int]
     dropped: frozenset[str]
     kernels: Mapping[str, int]
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,28 @@ class Elastic:
         ratios: Which sizes are choices.
         drop_order: Stage → its droppable positions, the first one to go in front; the last
             blocks go first where it is not given.
+        sides: Of the images that subnets work on, ascending; the last is that of the images they
+            are given. None: all work on what they are given.
     """
 
     id: str
     facts: ModelFacts
     ratios: Ratios = field(default_factory=Ratios)
     drop_order: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sides != tuple(sorted(set(self.sides))) or min(self.sides, default=1) < 1:
+            raise SpaceError(f"resolutions {self.sides} must be positive, ascending and distinct")
+        if self.sides and self.facts.family == "vit":
+            raise SpaceError("a vision transformer has one resolution: its positions are learnt")
 
     @cached_property
     def space(self) -> GeneSpace:
-        """Widths between blocks, then stage by stage depth and what each block has."""
+        """Resolution, widths between blocks, then by stage its depth and what each block has."""
         inner = self._inner_dims
-        genes = [Gene(dim.name, self.choices[dim.name]) for dim in self._dims
+        genes = [Gene(RESOLUTION, self.sides)] if len(self.sides) > 1 else []
+        genes += [Gene(dim.name, self.choices[dim.name]) for dim in self._dims
                  if dim.name not in inner]
         for stage in self.facts.stages:
             genes += self._stage_genes(stage)
@@ -106,7 +119,9 @@ class Elastic:
         kernels = {kernel.path: int(values[gene]) for gene, kernel in self.kernels.items()
                    if values.get(gene, kernel.side) != kernel.side
                    and not any(kernel.path.startswith(f"{path}.") for path in dropped)}
-        return Subnet(units, frozenset(dropped), kernels)
+        side = int(values[RESOLUTION]) if RESOLUTION in values else None
+        return Subnet(units, frozenset(dropped), kernels,
+                      None if side in (None, *self.sides[-1:]) else side)
 
     def order(self, stage: StageFacts) -> Sequence[int]:
         """Returns a stage's droppable positions, the first one to go in front."""

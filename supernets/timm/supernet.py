@@ -23,6 +23,7 @@ from supernets.calibrate import recalibrate
 from supernets.timm.elastic import Elastic, Subnet
 from supernets.timm.layer_groups import free_of_decay, layer_matcher
 from supernets.timm.layout import tensors_of
+from supernets.timm.resolution import NETWORK, AtResolution
 from supernets.timm.skeleton import filled, narrowed
 from supernets.timm.vocabulary import build_vocabulary
 from supernets.timm.weights import KernelMaps, tensors
@@ -76,6 +77,8 @@ class TimmSupernet(nn.Module):
     def extract(self, arch: Arch) -> nn.Module:
         """Returns the architecture as a module of timm's own classes that owns its weights.
 
+        One that works on smaller images than it is given is within an `AtResolution`.
+
         The mode (training or evaluation) and device are those of the supernet.
 
         Raises:
@@ -125,6 +128,9 @@ class TimmSupernet(nn.Module):
         if found is None:
             subnet = self.elastic.subnet(arch)
             module, names = narrowed(self._meta, self.elastic.facts.layout, subnet)
+            if subnet.side is not None:
+                module = AtResolution(module, subnet.side)
+                names = {f"{NETWORK}.{name}": original for name, original in names.items()}
             _track_statistics(module, track=False)
             found = self._skeletons[arch] = _Skeleton(subnet, module, names)
             if len(self._skeletons) > _SKELETONS_KEPT:

@@ -1,6 +1,6 @@
 """The blocks of a timm model's subnets: traced from narrowed copies of its own modules."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,9 @@ from nas.core.arch import Value
 from nas.core.blocks import Block, Shape, keyed
 from nas.core.errors import SpaceError
 from nas.core.vocabulary import Slot, Vocabulary
-from supernets.timm.elastic import Elastic, block_kernels, depth_gene
+from supernets.timm.elastic import RESOLUTION, Elastic, Subnet, block_kernels, depth_gene
 from supernets.timm.families import StageFacts
+from supernets.timm.resolution import AtResolution
 from supernets.timm.skeleton import narrowed
 from supernets.tracing import trace_block, trace_segments
 
@@ -41,6 +42,8 @@ class _Tracer:
 
     def __post_init__(self) -> None:
         self._traced: dict[tuple[object, ...], Block] = {}
+        self._seen: dict[int | None, dict[str, Shape]] = {}
+        self._resolution = [RESOLUTION] if RESOLUTION in self.elastic.space.positions else []
 
     def slots(self) -> list[Slot]:
         first, last = self._paths[0], self._paths[-1]
@@ -67,19 +70,22 @@ class _Tracer:
         targets = list(self._targets.values())
         return dict(zip(self._paths, [self.elastic.facts.source, *targets[:-1]], strict=True))
 
-    @cached_property
-    def _inputs(self) -> dict[str, Shape]:
+    def _inputs(self, side: int | None) -> dict[str, Shape]:
         # Shapes of the blocks' inputs in the whole model; subnets differ in channels only.
+        if side in self._seen:
+            return self._seen[side]
+        shape = self.shape if side is None else (self.shape[0], side, side)
         found: dict[str, Shape] = {}
         handles = [self.meta.get_submodule(path).register_forward_pre_hook(
             lambda _, args, path=path: found.update({path: tuple(args[0].shape[1:])}))
             for path in self._paths]
         try:
             with torch.no_grad():
-                self.meta(torch.empty(1, *self.shape, device="meta"))
+                self.meta(torch.empty(1, *shape, device="meta"))
         finally:
             for handle in handles:
                 handle.remove()
+        self._seen[side] = found
         return found
 
     def _elastic_dims(self, names: Iterable[str]) -> list[str]:
@@ -89,17 +95,21 @@ class _Tracer:
         return list(dims)
 
     def _outer_slot(self, kind: str, place: int, dims: Sequence[str]) -> Slot:
+        genes = (*self._resolution, *dims)
+
         def make(*values: Value) -> Block | None:
-            subnet = self.elastic.of_values(dict(zip(dims, values, strict=True)))
+            subnet = self.elastic.of_values(dict(zip(genes, values, strict=True)))
             model, _ = narrowed(self.meta, self.elastic.facts.layout, subnet)
-            segments = trace_segments(model, self.shape,
-                                      [model.get_submodule(path) for path in self._paths])
+            blocks = [model.get_submodule(path) for path in self._paths]
+            if subnet.side is not None:
+                model = AtResolution(model, subnet.side).eval()
+            segments = trace_segments(model, self.shape, blocks)
             if any(segment is not None for segment in segments[1:-1]):
                 raise SpaceError(f"{self.elastic.id} computes something between its blocks")
             graph = segments[place]
             return None if graph is None else keyed(kind, graph)
 
-        return Slot(tuple(dims), make)
+        return Slot(genes, make)
 
     def _block_slot(self, stage: StageFacts, place: int) -> Slot:
         path = stage.blocks[place].path
@@ -108,7 +118,7 @@ class _Tracer:
         kernels = list(block_kernels(stage, place))
         depth = depth_gene(stage)
         has_depth = place in stage.droppable and depth in self.elastic.space.positions
-        genes = (*([depth] if has_depth else []), *dims, *kernels)
+        genes = (*self._resolution, *([depth] if has_depth else []), *dims, *kernels)
         module = self.meta.get_submodule(path)
         fingerprint = repr(module)
 
@@ -117,7 +127,7 @@ class _Tracer:
             subnet = self.elastic.of_values(chosen)
             if path in subnet.dropped:
                 return None
-            shape = self._input(path, subnet.units)
+            shape = self._input(path, subnet)
             key = (fingerprint, shape, *(chosen[gene] for gene in (*dims, *kernels)))
             if key not in self._traced:
                 block, _ = narrowed(module, self.elastic.facts.layout, subnet, path=path)
@@ -126,10 +136,10 @@ class _Tracer:
 
         return Slot(genes, make)
 
-    def _input(self, path: str, units: Mapping[str, int]) -> Shape:
-        shape, source = self._inputs[path], self._sources[path]
+    def _input(self, path: str, subnet: Subnet) -> Shape:
+        shape, source = self._inputs(subnet.side)[path], self._sources[path]
         if source is None:
             return shape
-        width = units[source] * self.elastic.facts.layout.dims[source].step
+        width = subnet.units[source] * self.elastic.facts.layout.dims[source].step
         # Images are (C, H, W), tokens (T, C).
         return (width, *shape[1:]) if len(shape) == 3 else (*shape[:-1], width)

@@ -33,12 +33,9 @@ class _Leading(torch.autograd.Function):
     """The leading entries along all axes at once: slicing axis by axis costs a gradient each."""
 
     @staticmethod
-    def forward(tensor: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, lengths: Sequence[int]) -> Tensor:
+        ctx.shape, ctx.lengths = tensor.shape, lengths
         return tensor[tuple(map(slice, lengths))]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Sequence[int]], output: Tensor) -> None:
-        ctx.shape, ctx.lengths = inputs[0].shape, inputs[1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

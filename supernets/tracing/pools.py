@@ -1,4 +1,4 @@
-"""Pools over images, as nodes of a block graph.
+"""Pools over images and other sizes of them, as nodes of a block graph.
 
 Every function takes the recorder and then what the torch function of that name takes.
 """
@@ -51,6 +51,18 @@ def avg_pool2d(recorder: Recorder, x: Tensor, kernel_size: Sizes, stride: Sizes 
                  (("count_padding", 1),) if counted else ())
 
 
+def interpolate(recorder: Recorder, x: Tensor, size: Any = None, scale_factor: Any = None,
+                mode: str = "nearest", align_corners: bool | None = None,
+                recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
+    """The image in another size."""
+    del recompute_scale_factor
+    if mode != "bilinear" or align_corners or antialias or x.ndim != 4:
+        raise SpaceError(f"interpolate by {mode} has no block graph form; only bilinear has, of "
+                         "images, without antialias or aligned corners")
+    result = F.interpolate(x, size, scale_factor, mode=mode, align_corners=False)
+    return recorder.emit("resize", (x,), result, attributes=(("sides", tuple(result.shape[2:])),))
+
+
 def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size: Sizes,
           stride: Sizes | None, padding: Sizes, ceil_mode: bool,
           attributes: Sequence[tuple[str, Attribute]]) -> Tensor:
@@ -66,5 +78,5 @@ def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size:
 
 POOLS: dict[str, Handler] = {
     "adaptive_avg_pool2d": adaptive_avg_pool2d, "max_pool2d": max_pool2d,
-    "avg_pool2d": avg_pool2d,
+    "avg_pool2d": avg_pool2d, "interpolate": interpolate,
 }
