@@ -11,6 +11,7 @@ from nas.search.registry import SEARCHERS
 from predictors.registry import PROXIES
 from supernets.mobilenet.config import build_space
 from supernets.registry import SUPERNETS
+from supernets.timm.catalogue import listed
 
 
 def supernets() -> list[dict[str, Any]]:
@@ -22,6 +23,20 @@ def supernets() -> list[dict[str, Any]]:
         rows.append({"name": entry.name, "family": entry.info.get("family"), "space_size": size,
                      "shipped": entry.info.get("shipped", False)})
     return rows
+
+
+def timm_supernets(pattern: str) -> list[dict[str, Any]]:
+    """Returns the timm models that become supernets: name, family, axes and exact space size.
+
+    Args:
+        pattern: Of timm's names, such as ``"mobilenet*"``.
+
+    Raises:
+        InputError: No name matches.
+    """
+    return [{"name": f"timm:{model['name']}", "family": model["family"],
+             "axes": model["axes"], "genes": model["genes"], "space_size": model["space_size"],
+             "params": model["params"], "shipped": False} for model in listed(pattern)]
 
 
 def devices() -> list[dict[str, Any]]:

@@ -29,13 +29,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import supernets.timm
 from nas.core.arch import Arch
 from nas.core.costs import ClosedFormCosts
-from nas.core.errors import InputError
+from nas.core.errors import InputError, SpaceError
 from nas.export.onnx import export_onnx
 from nas.export.parity import open_session, run
 from nas.pipeline.device import one_thread
 from supernets.timm.elastic import Elastic
 from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
+from supernets.tracing import trace_segments
 
 MODELS = ("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100",
           "mobilenetv4_conv_small", "mnasnet_100", "efficientnet_b0", "tf_efficientnet_lite0",
@@ -71,7 +72,9 @@ def main() -> None:
                 given.work / "sizes.jsonl", candidates(), size)}
             names = sorted((name for name in sizes if sizes[name] <= given.up_to), key=sizes.get)
             rows = list(kept(given.work / "all.jsonl", names, glance))
-            write_catalogue(rows, sorted(set(sizes) - set(names)))
+            costs = {row["name"]: row["why"] for row in kept(
+                given.work / "traced.jsonl", names, traced)}
+            write_catalogue(rows, costs, sorted(set(sizes) - set(names)))
         else:
             rows = list(kept(given.work / "models.jsonl", MODELS, examine))
             write_report("timm", {"subnets": SUBNETS, "exports": EXPORTS + 2, "models": rows},
@@ -138,6 +141,17 @@ def glance(name: str) -> dict[str, Any]:
             "params": sum(parameter.numel() for parameter in model.parameters())}
 
 
+def traced(name: str) -> dict[str, Any]:
+    """Returns why the model's costs cannot be told, None if they can."""
+    with torch.device("meta"):
+        model = timm.create_model(name).eval()
+    try:
+        trace_segments(model, tuple(model.default_cfg["input_size"]), ())
+    except SpaceError as error:
+        return {"why": str(error).splitlines()[0][:160]}
+    return {"why": None}
+
+
 def axes(net: TimmSupernet) -> list[str]:
     """Returns the kinds of genes, such as depth, width, inner, kernel."""
     return sorted({gene.name.rpartition(".")[2].rstrip("12").partition("_")[0]
@@ -202,21 +216,24 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def write_catalogue(rows: list[dict[str, Any]], too_large: list[str]) -> None:
+def write_catalogue(rows: list[dict[str, Any]], costs: dict[str, str | None],
+                    too_large: list[str]) -> None:
     """Writes what `nas list supernets --timm` reads, and the report."""
     rows = sorted(rows, key=lambda row: str(row["name"]))
     listed = [{key: row[key] for key in ("name", "family", "axes", "genes", "space_size", "params")}
-              for row in rows if row["supported"] and row["largest_is_timm"] <= 1e-5]
+              for row in rows if row["supported"] and row["largest_is_timm"] <= 1e-5
+              and costs[row["name"]] is None]
     path = Path(supernets.timm.__file__).parent / "models.json"
     lines = ",\n".join("  " + json.dumps(row) for row in listed)
     path.write_text(f'{{"timm": "{version("timm")}", "models": [\n{lines}\n]}}\n')
-    missing = [row for row in rows if not row["supported"]]
+    missing = {row["name"]: row["why"] for row in rows if not row["supported"]}
+    missing |= {name: why for name, why in costs.items() if why is not None}
     apart = {row["name"]: row["largest_is_timm"] for row in rows
              if row["supported"] and row["largest_is_timm"] > 1e-5}
     write_report("timm_models", {"listed": len(listed), "looked_at": len(rows),
                                  "too_large_to_look_at": too_large,
                                  "further_apart_than_1e-5": apart,
-                                 "not_supported": {row["name"]: row["why"] for row in missing}},
+                                 "not_supported": missing},
                  seed=SEED)
 
 
