@@ -14,7 +14,7 @@ from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.train_job import TrainJob, provenance, step_event
 from nas.pipeline.train_request import TrainRequest, recipe, sampling_rule
-from nas.pipeline.train_timm_images import look_at_images, say_unreadable
+from nas.pipeline.train_timm_images import check_test_images, look_at_images, say_unreadable
 from supernets.tasks.timm_images import Opened, TimmImages
 from supernets.timm.config import TimmConfig
 from supernets.timm.create import check_name, create_model
@@ -59,6 +59,7 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
                          download=request.download, threads=usable_cores(),
                          on_image=_some(watch))
     say_unreadable(opened, watch)
+    check_test_images(opened)
     model.to(device=device).to(memory_format=torch.channels_last)
     supernet, config = make_supernet(model, config, opened.task,
                                      importance=request.importance or IMPORTANCE[0])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nas.core.errors import DataError
+from nas.export.bundle import REFERENCE_INPUTS
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.train_request import TrainRequest
 from supernets.tasks.opening import open_images
@@ -49,6 +50,18 @@ def look_at_images(request: TrainRequest, name: str) -> tuple[Images, Preprocess
                                              // (4 * channels * side * side))
     return (Images(dataset=dataset, root=request.data, seed=request.seed, calibration=calibration),
             Preprocessing.of_timm(values), len(training.class_names))
+
+
+def check_test_images(opened: Opened) -> None:
+    """Checks that what a search will export can be tested.
+
+    Raises:
+        DataError: There are too few images.
+    """
+    count = len(opened.task.splits["test"])
+    if count < REFERENCE_INPUTS:
+        raise DataError(f"the images leave {count} to test on, and an exported network is checked "
+                        f"with {REFERENCE_INPUTS} at least; add images, or a folder test")
 
 
 def say_unreadable(opened: Opened, watch: Watcher) -> None:
