@@ -42,6 +42,8 @@ def train(
         "--new-head", help="Take --weights of other classes, with a new head.")] = False,
     image_size: Annotated[int | None, typer.Option(
         help="Side of the images in pixels; the timm model's own if absent.")] = None,
+    resolutions: Annotated[str | None, typer.Option(
+        help="Smaller sides, such as 96,128, that networks may work on.")] = None,
     importance: Annotated[str | None, typer.Option(
         help="By what channels, heads and blocks are sorted, so that small networks keep the best: "
              "activation (the default), magnitude, taylor, none.")] = None,
@@ -82,9 +84,9 @@ def train(
 ) -> None:
     """Train every network of a supernet at once."""
     del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
-         image_size, importance, calibration, rule, teacher, teacher_weights, optimizer, schedule,
-         learning_rate, weight_decay, layer_decay, label_smoothing, accumulation, clip_norm,
-         ema_decay, precision, workers, tensorboard, seed, checkpoint_s)
+         image_size, resolutions, importance, calibration, rule, teacher, teacher_weights,
+         optimizer, schedule, learning_rate, weight_decay, layer_decay, label_smoothing,
+         accumulation, clip_norm, ema_decay, precision, workers, tensorboard, seed, checkpoint_s)
     # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request

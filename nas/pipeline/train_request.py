@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas.core.protocols import Supernet
 from nas.pipeline.config import validated
@@ -16,8 +16,8 @@ from supernets.training.sampling import SamplingRule
 from supernets.training.trainer import TrainConfig
 
 # What only a supernet of a timm model can be told.
-_OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size", "importance",
-            "calibration", "teacher", "teacher_weights", "workers")
+_OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size",
+            "resolutions", "importance", "calibration", "teacher", "teacher_weights", "workers")
 _RULES = tuple(name for name in RULES if name != "pareto")  # that one needs a search
 
 
@@ -53,6 +53,7 @@ class TrainRequest(BaseModel):
         weights: File of weights to start with.
         new_head: Whether weights of other classes get a new head.
         image_size: Side of the images; the model's own if absent.
+        resolutions: Smaller sides that networks may work on; ``"96,128"`` will do.
         importance: What channels, heads and blocks are sorted by.
         calibration: Images of ``train_calib``.
         teacher: ``timm:NAME`` of a network that the largest architecture learns from, too.
@@ -87,11 +88,17 @@ class TrainRequest(BaseModel):
     weights: Path | None = None
     new_head: bool = False
     image_size: int | None = Field(default=None, ge=1)
+    resolutions: tuple[int, ...] = ()
     importance: str | None = None
     calibration: int | None = Field(default=None, ge=2)
     teacher: str | None = None
     teacher_weights: Path | None = None
     workers: int | None = Field(default=None, ge=0)
+
+    @field_validator("resolutions", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value or ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainRequest":

@@ -52,9 +52,10 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
     device = own_device()
     images, preprocessing, classes = look_at_images(request, name)
     channels, side, _ = preprocessing.input_shape
-    config = TimmConfig(model=name, classes=classes, channels=channels, side=side)
+    config = TimmConfig(model=name, classes=classes, channels=channels, side=side,
+                        sides=_sides(request, side))
     model = _start(request, config, watch)  # before every image is read, which may take long
-    describe_model(model)
+    config.elastic(describe_model(model))
     opened = images.open(request.out, preprocessing, classes=classes, device=device,
                          download=request.download, threads=usable_cores(),
                          on_image=_some(watch))
@@ -70,6 +71,17 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
         run=_training(request, supernet, opened, watch),
         save=lambda: _save(request, supernet, config, images, opened),
         processes=started(device), threads=one_thread if side <= SMALL_SIDE else nullcontext)
+
+
+def _sides(request: TrainRequest, side: int) -> tuple[int, ...]:
+    smaller = tuple(sorted(set(request.resolutions)))
+    if not smaller:
+        return ()
+    if smaller[-1] >= side or smaller[0] < 1:
+        raise InputError(f"--resolutions {','.join(map(str, request.resolutions))}: each must be "
+                         f"below {side}, the side of the images; drop the others, or give a larger "
+                         "--image-size")
+    return (*smaller, side)
 
 
 def _start(request: TrainRequest, config: TimmConfig, watch: Watcher) -> nn.Module:

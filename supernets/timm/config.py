@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from torch import nn
 
+from nas.core.errors import SpaceError
 from nas.core.protocols import Task
 from supernets.timm.create import create_model
 from supernets.timm.elastic import Elastic, Ratios
@@ -29,6 +30,7 @@ class TimmConfig(BaseModel):
         width: `Ratios.width`.
         depth: `Ratios.depth`.
         drop_order: `Elastic.drop_order`.
+        sides: `Elastic.sides`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +43,7 @@ class TimmConfig(BaseModel):
     width: tuple[float, ...] = Ratios().width
     depth: float = Ratios().depth
     drop_order: dict[StrictStr, tuple[int, ...]] = {}
+    sides: tuple[int, ...] = ()
 
     @property
     def ratios(self) -> Ratios:
@@ -58,17 +61,22 @@ class TimmConfig(BaseModel):
         version, the side, and by a hash what differs from the defaults.
 
         Raises:
-            SpaceError: Ratios out of range.
+            SpaceError: Ratios or sides out of range.
         """
+        if self.sides and self.sides[-1] != self.side:
+            raise SpaceError(f"resolutions {self.sides} must end with {self.side}, that of the "
+                             "images that are given")
         usual = {stage.name: stage.droppable[::-1] for stage in facts.stages if stage.droppable}
         order = {stage: places for stage, places in sorted(self.drop_order.items())
                  if usual.get(stage) != places}
         other: dict[str, Any] = {"drop_order": order} if order else {}
+        if self.sides:
+            other["sides"] = self.sides
         if self.ratios != Ratios():
             other["ratios"] = [self.inner, self.width, self.depth]
         end = f"-{hashlib.sha256(json.dumps(other).encode()).hexdigest()[:8]}" if other else ""
         return Elastic(f"timm:{self.model}/{VERSION}@{self.side}{end}", facts, self.ratios,
-                       self.drop_order)
+                       self.drop_order, self.sides)
 
     def make_model(self) -> nn.Module:
         """Returns the model with weights that say nothing.

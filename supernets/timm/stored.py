@@ -131,6 +131,9 @@ def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace
     """
     config, _ = _read(folder, card)
     if resolution is not None:
+        if config.sides:
+            raise InputError(f"{folder} has resolutions of its own, {config.sides}; plan it "
+                             "without another one")
         config = config.model_copy(update={"side": resolution})
     model = config.make_model()
     elastic = config.elastic(describe_model(model))

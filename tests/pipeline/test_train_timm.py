@@ -160,6 +160,20 @@ def test_idx_files_keep_one_channel_and_get_their_own_mean(timm_request: Request
     assert supernet.task.preprocessing.crop_fraction == 1.0  # they are smaller than that
 
 
+def test_smaller_resolutions_become_a_choice(timm_request: Request, tmp_path: Path) -> None:
+    folder = train(timm_request(tmp_path / "net", epochs=0, resolutions="16,24"))
+    supernet: Any = load_supernet(str(folder))
+    gene = next(gene for gene in supernet.space.genes if gene.name == "resolution")
+    assert gene.choices == (16, 24, SIDE)
+    assert supernet.space.id == load_design(str(folder)).space.id
+    error = supernet.task.metrics(
+        supernet.recalibrated(supernet.space.extreme(largest=False),
+                              supernet.task.batches("train_calib")), supernet.task.batches("test"))
+    assert 0 <= error["error"] <= 100
+    with pytest.raises(InputError, match="has resolutions of its own"):
+        load_design(str(folder), resolution=64)
+
+
 def test_every_option_of_training(timm_request: Request, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_vit", num_classes=3, img_size=48).state_dict(),
                tmp_path / "teacher.pth")
@@ -176,6 +190,8 @@ def test_every_option_of_training(timm_request: Request, tmp_path: Path) -> None
 @pytest.mark.parametrize(("options", "said"), [
     ({"rule": "sandwhich"}, "--rule 'sandwhich' is none of sandwich"),
     ({"rule": "pareto"}, "--rule 'pareto' is none of"),
+    ({"resolutions": "32,64"}, "--resolutions 32,64: each must be below"),
+    ({"resolutions": "small"}, "--resolutions"),
     ({"importance": "size"}, "--importance 'size' is none of activation"),
     ({"supernet": "mobilenet-fmnist"}, "--image-size is for supernets of timm models"),
     ({"supernet": "mobilenet-fmnist", "image_size": None, "epochs": 0}, "--epochs 0: only"),
@@ -286,5 +302,8 @@ def test_the_whole_story_on_the_command_line(image_folder: Path, tmp_path: Path,
     assert "validation: error after epoch 6: smallest " in said
     found = story(folder, tmp_path, capsys, budget=12)
     assert found["best"]["test"]["error"] < 50  # of three classes; a guess has 67
+    assert main(["finetune", str(tmp_path / "run"), "--epochs", "1", "--batch-size", "16"]) == 0
+    assert main(["verify", str(tmp_path / "run" / "best")]) == 0
+    assert (tmp_path / "run" / "best-before" / "model.onnx").is_file()
     measured = found["best"]["measured_latency_ms"]
     assert measured == pytest.approx(found["best"]["metrics"]["latency_ms"], rel=0.5)
