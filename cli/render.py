@@ -64,14 +64,21 @@ def progress() -> Iterator[Watcher]:
 
 
 def arch_summary(arch: Mapping[str, Any]) -> str:
-    """Returns the choices of the global genes of an architecture in one short text."""
+    """Returns the choices of an architecture's global genes in one short text.
+
+    Stage by stage depth×width, either of them alone where the other is no gene; a resolution is
+    ``160px``.
+    """
     stages: dict[str, dict[str, Any]] = {}
     for gene, value in arch.items():
-        stage, _, name = gene.partition(".")
-        if name in ("width", "depth"):
+        stage, _, name = gene.rpartition(".")
+        if name in ("width", "depth") and "." not in stage:
             stages.setdefault(stage, {})[name] = value
-    return " ".join(f"{parts.get('depth', '?')}×{parts.get('width', '?')}"
-                    for parts in stages.values())
+    shown = [f"{arch['resolution']}px"] if "resolution" in arch else []
+    for parts in stages.values():
+        depth = f"{parts['depth']}×" if "depth" in parts else ""
+        shown.append(f"{depth}{parts.get('width', '')}")
+    return " ".join(shown)
 
 
 def _cell(value: object) -> str:
