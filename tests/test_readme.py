@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+TESTS = "pytest -n auto --dist loadfile"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
@@ -25,9 +26,9 @@ def test_ci_installs_and_tests_as_the_readme_says() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     installs = [without_comment(c) for c in COMMANDS if "pip install" in c]
     assert installs == ["pip install . && nas search --device host",
-                        "pip install '.[test]' && pytest"]
+                        f"pip install '.[test]' && {TESTS}"]
     assert "pip install -q '.[test]'" in script
-    assert script.rstrip().endswith("pytest")
+    assert script.rstrip().endswith(TESTS)
 
 
 def test_files_that_the_readme_names_exist() -> None:
