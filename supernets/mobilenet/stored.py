@@ -15,8 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from nas.core.errors import DataError, SpaceError
@@ -26,6 +24,7 @@ from supernets.card import AGAIN, CARD, WEIGHTS, Card, read_file, validated, wri
 from supernets.mobilenet.blocks import build_vocabulary
 from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
 from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.stored_weights import with_weights
 from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
 
 IMAGES = "images.npz"
@@ -69,14 +68,8 @@ def load(folder: Path, card: Card, *, device: torch.device) -> MobileNetSupernet
     config, described = _read(folder, card)
     weights, images = (read_file(folder, name, card) for name in (WEIGHTS, IMAGES))
     task = _load_task(folder, images, config, described, device)
-    try:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
-            supernet = MobileNetSupernet(config, task)
-        supernet.load_state_dict(load_tensors(weights))
-    except (SafetensorError, RuntimeError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{folder / WEIGHTS} does not fit {CARD} ({reason}); train again") from None
-    return supernet.to(device=device).to(memory_format=torch.channels_last).eval()
+    return with_weights(lambda: MobileNetSupernet(config, task), weights, folder=folder,
+                        device=device)
 
 
 def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace, Vocabulary]:

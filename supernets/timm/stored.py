@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from nas.core.errors import DataError, InputError
@@ -21,6 +19,7 @@ from nas.core.files import os_error_line
 from nas.core.space import GeneSpace
 from nas.core.vocabulary import Vocabulary
 from supernets.card import AGAIN, CARD, WEIGHTS, Card, read_file, validated, write_folder
+from supernets.stored_weights import with_weights
 from supernets.tasks.checking import ProgressCallback
 from supernets.tasks.preprocessing import Preprocessing
 from supernets.tasks.timm_images import Opened, TimmImages, open_task
@@ -113,13 +112,7 @@ def load(folder: Path, card: Card, *, device: torch.device) -> TimmSupernet:
     config, described = _read(folder, card)
     weights = read_file(folder, WEIGHTS, card)
     task = _open_task(folder, config, described, device)
-    try:
-        supernet = config.make_supernet(task)
-        supernet.load_state_dict(load_tensors(weights))
-    except (SafetensorError, RuntimeError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{folder / WEIGHTS} does not fit {CARD} ({reason}); train again") from None
-    return supernet.to(device=device).to(memory_format=torch.channels_last).eval()
+    return with_weights(lambda: config.make_supernet(task), weights, folder=folder, device=device)
 
 
 def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace, Vocabulary]:
