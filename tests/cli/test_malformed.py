@@ -381,7 +381,7 @@ LABELS = struct.pack(">2I", 0x801, 8) + bytes([0, 1] * 4)
     (HEADER + bytes(2048), struct.pack(">2I", 0x801, 7) + bytes(7)),
     (HEADER + bytes(2048), struct.pack(">2I", 0x801, 8) + bytes(7)),
     (HEADER + bytes(2048), LABELS), (struct.pack(">4I", 0x803, 8, 2, 2) + bytes(32), LABELS),
-    (gzip.compress(HEADER + bytes(2048)), LABELS),
+    (gzip.compress(HEADER + bytes(2048), mtime=0), LABELS),
 ])
 def test_idx_files(kit: Kit, capsys: pytest.CaptureFixture[str], images: bytes,
                    labels: bytes) -> None:

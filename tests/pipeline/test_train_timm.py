@@ -290,7 +290,7 @@ def test_a_trained_folder_is_searched_exported_and_verified(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("name", ["test_vit"])
 def test_the_whole_story_on_the_command_line(image_folder: Path, tmp_path: Path, name: str,
                                              capsys: pytest.CaptureFixture[str],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
