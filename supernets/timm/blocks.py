@@ -50,7 +50,7 @@ class BlockFacts:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a block stands: its genes' prefix, its input's width, the stage's (name, channels)."""
+    """Where a block stands: what its genes' names begin with, its input's width, its stage."""
 
     prefix: str
     source: str | None

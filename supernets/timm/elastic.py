@@ -65,7 +65,7 @@ class Elastic:
         drop_order: Stage → its droppable positions, the first one to go in front; the last
             blocks go first where it is not given.
         sides: Of the images that subnets work on, ascending; the last is that of the images they
-            are given. None: all work on what they are given.
+            are given. Empty: all work on what they are given.
     """
 
     id: str

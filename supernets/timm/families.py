@@ -84,10 +84,7 @@ def _efficientnet(model: Any, layout: Layout) -> _Described:
     chain(layout, model, ("conv_stem", "bn1"), None, stem)
     stages, width = _stages(layout, model, [(f"stage{index}", f"blocks.{index}", stage)
                                             for index, stage in enumerate(model.blocks)], stem)
-    # Whatever is an identity in a model is passed over.
-    chain(layout, model, ("norm_head",) if isinstance(model.conv_head, nn.Identity) else (),
-          width, width)
-    chain(layout, model, ("conv_head", "classifier"), width, None)
+    chain(layout, model, ("conv_head", "norm_head", "classifier"), width, None)
     return stem, stages
 
 

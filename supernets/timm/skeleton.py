@@ -30,7 +30,7 @@ def narrowed(module: nn.Module, layout: Layout, subnet: Subnet, *, path: str = "
         The copy, and for each of its tensors the name that the tensor has in the whole model.
     """
     prefix = f"{path}." if path else ""
-    copied = copy.deepcopy(module)
+    copied = _copied(module)
     original = {id(tensor): prefix + name for name, tensor in tensors_of(copied)}
     for conv, side in subnet.kernels.items():
         if conv.startswith(prefix):
@@ -45,6 +45,17 @@ def narrowed(module: nn.Module, layout: Layout, subnet: Subnet, *, path: str = "
     for layer in copied.modules():
         _tell(layer)
     return copied, names
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    # New modules around the same tensors, which are replaced and never written to. Training asks
+    # for new networks at every step, and a deep copy would cost more than all else here.
+    new = module.__new__(type(module))
+    new.__dict__ = {name: value.copy() if isinstance(value, dict) else value
+                    for name, value in module.__dict__.items()}
+    new._modules = {name: child if child is None else _copied(child)
+                    for name, child in module._modules.items()}
+    return new
 
 
 def put(module: nn.Module, name: str, tensor: Tensor) -> None:

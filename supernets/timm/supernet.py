@@ -135,6 +135,7 @@ class TimmSupernet(nn.Module):
             found = self._skeletons[arch] = _Skeleton(subnet, module, names)
             if len(self._skeletons) > _SKELETONS_KEPT:
                 self._skeletons.popitem(last=False)
+        self._skeletons.move_to_end(arch)  # the ends of a sandwich are asked for at every step
         return found
 
 
