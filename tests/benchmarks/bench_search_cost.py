@@ -1,7 +1,8 @@
 """What do searcher and ledger cost, beside the evaluations?
 
 Each of our searchers runs 10,000 trials of the shipped supernet's space through the driver into
-the default ledger, batches of 8, with an evaluation that costs next to nothing and is not counted.
+the default ledger, batches of 8 (LINAS also of 4, the default), with an evaluation that costs next
+to nothing and is not counted.
 Then Optuna's samplers through the adapter, ledger included, against plain `study.ask` and `tell` on
 SQLite over the same parameters; and the non-dominated sort against pymoo's.
 All figures are CPU time of one thread. Plain Optuna on SQLite waits for the disk longer than it
@@ -42,9 +43,10 @@ from nas.search.quiet import quiet
 from supernets.mobilenet.config import build_space
 from supernets.mobilenet.presets import FMNIST
 
-OURS = ("random", "evolution", "nsga2", "local", "linas")
+# Name in the report → searcher and size of its batches.
+OURS = {name: (name, 8) for name in ("random", "evolution", "nsga2", "local", "linas")} | {
+    "linas by 4": ("linas", 4)}
 MARKS = (1000, 2500, 5000, 10_000)
-BATCH_SIZE = 8
 TRIALS, POPULATION = 300, 40
 SAMPLERS: Mapping[str, Callable[[], optuna.samplers.BaseSampler]] = {
     "optuna-tpe": lambda: optuna.samplers.TPESampler(seed=0),
@@ -90,7 +92,7 @@ def problem() -> Problem:
                    predictor=make_predictor)
 
 
-def run(name: str, budget: int, marks: Sequence[int], folder: Path,
+def run(name: str, budget: int, marks: Sequence[int], folder: Path, *, batch_size: int = 8,
         **options: int) -> dict[str, Any]:
     """Returns ms of CPU per trial, overall and between marks, of searcher and ledger together."""
     evaluate = Evaluate()
@@ -105,14 +107,15 @@ def run(name: str, budget: int, marks: Sequence[int], folder: Path,
     ledger = open_ledger(folder / f"{name}.journal", space=SPACE, objectives=OBJECTIVES,
                          identity={"searcher": name})
     searcher = make_searcher(name, given, budget=budget, options=options)
-    drive(searcher, SerialExecutor(), evaluate, ledger, budget=budget, batch_size=BATCH_SIZE,
+    drive(searcher, SerialExecutor(), evaluate, ledger, budget=budget, batch_size=batch_size,
           on_outcome=on_outcome)
     edges = [0.0, *spent]
     counts = [0, *marks]
     between = {str(counts[i + 1]): 1000 * (edges[i + 1] - edges[i]) / (counts[i + 1] - counts[i])
                for i in range(len(marks))}
-    return {"trials": budget, "cpu_ms_per_trial": 1000 * spent[-1] / budget,
-            "cpu_ms_per_trial_up_to": between, "counts": dict(searcher.counts),
+    return {"trials": budget, "batch_size": batch_size,
+            "cpu_ms_per_trial": 1000 * spent[-1] / budget, "cpu_ms_per_trial_up_to": between,
+            "counts": dict(searcher.counts),
             "wall_s": time.perf_counter() - wall}
 
 
@@ -182,7 +185,7 @@ def main() -> None:
     path = FOLDER / "search_cost.json"
     found: dict[str, Any] = (json.loads(path.read_text())["figures"] if path.is_file() else
                              {"space": SPACE.id, "genes": len(SPACE.genes),
-                              "batch_size": BATCH_SIZE, "ours": {}, "optuna": {}, "sorting": {}})
+                              "ours": {}, "optuna": {}, "sorting": {}})
     with one_thread():
         for name in parser.parse_args().only:
             with tempfile.TemporaryDirectory() as folder:
@@ -191,7 +194,9 @@ def main() -> None:
                 elif name in SAMPLERS:
                     found["optuna"][name] = against_plain(name, Path(folder))
                 else:
-                    found["ours"][name] = run(name, MARKS[-1], MARKS, Path(folder))
+                    searcher, batch_size = OURS[name]
+                    found["ours"][name] = run(searcher, MARKS[-1], MARKS, Path(folder),
+                                              batch_size=batch_size)
             shown = found["sorting"] if name == "sorting" else {**found["ours"],
                                                                 **found["optuna"]}[name]
             print(name, json.dumps(shown, indent=1), flush=True)

@@ -12,6 +12,7 @@ on every timm model of a class that is understood, with its axes and the size of
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ import torch
 from _report import write_report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from timm_models import Images
 
 import supernets.timm
 from nas.core.arch import Arch
@@ -44,17 +49,6 @@ MODELS = ("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100",
           "vit_tiny_patch16_224", "deit_tiny_patch16_224", "convnext_atto", "convnextv2_atto")
 SUBNETS, EXPORTS = 50, 3
 SEED = 0
-
-
-class Inputs:
-    """A task that only has inputs."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-    def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
-        """Returns random inputs."""
-        return torch.from_numpy(rng.standard_normal((batch, *self.shape), dtype=np.float32))
 
 
 def main() -> None:
@@ -133,7 +127,7 @@ def glance(name: str) -> dict[str, Any]:
         return {"supported": False, "why": str(error).splitlines()[0][:160]}
     if shape[1] > 128 and not model.default_cfg.get("fixed_input_size", False):
         shape = (shape[0], 128, 128)
-    net = TimmSupernet(model, Elastic(f"timm:{name}", facts), Inputs(shape)).eval()
+    net = TimmSupernet(model, Elastic(f"timm:{name}", facts), Images(shape)).eval()
     x = net.task.example_inputs(1, np.random.default_rng(SEED))
     apart = difference(net(x, net.space.extreme(largest=True)), model(x))
     return {"supported": True, "family": facts.family, "largest_is_timm": apart,
@@ -161,7 +155,7 @@ def axes(net: TimmSupernet) -> list[str]:
 def examine(name: str) -> dict[str, Any]:
     """Returns what holds of one model's supernet."""
     model, shape = make(name)
-    net = TimmSupernet(model, Elastic(f"timm:{name}", describe_model(model)), Inputs(shape)).eval()
+    net = TimmSupernet(model, Elastic(f"timm:{name}", describe_model(model)), Images(shape)).eval()
     rng = np.random.default_rng(SEED)
     largest, smallest = (net.space.extreme(largest=end) for end in (True, False))
     some = [net.space.sample(rng) for _ in range(SUBNETS)]

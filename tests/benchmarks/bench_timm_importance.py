@@ -5,12 +5,20 @@ supernets whose channels are in timm's order or sorted by magnitude, gradients o
 torch-pruning's magnitude pruning beside them. A network is judged by how often its first class is
 the whole model's, on CIFAR-10 images at 224 pixels that nothing was calibrated on: those of
 ImageNet are not at hand. With recalibrated batch norms it is compared with the whole model
-recalibrated on the same images, for these are no ImageNet images. Writes
-``docs/benchmarks/timm_importance.json``. Takes about half an hour.
+recalibrated on the same images, for these are no ImageNet images. Then the model with every kernel
+at its smallest, cut from the centre or with the rim folded in. Writes
+``docs/benchmarks/timm_importance.json``. Takes about half an hour, the kernels a minute.
+
+    python tests/benchmarks/bench_timm_importance.py [--only orders|kernels]
 """
 
+import argparse
+import json
 import statistics
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +27,15 @@ import torch
 import torch.nn.functional as F
 import torch_pruning
 from _cifar import FOLDER, MEAN, STD, cifar_images
+from _report import FOLDER as REPORTS
 from _report import write_report
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from timm_models import Images
 
 from nas.core.costs import ClosedFormCosts
 from nas.core.types import IntArray
@@ -49,15 +62,6 @@ CALIBRATION, TEST = 128, 256
 SEED = 0
 
 Judge = Callable[[nn.Module, ModelFacts, Tensor], Importance]
-
-
-class Inputs:
-    """A task that only has inputs."""
-
-    def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
-        """Returns random inputs."""
-        noise = rng.standard_normal((batch, 3, SIDE, SIDE), dtype=np.float32)
-        return torch.from_numpy(noise)
 
 
 class Judged:
@@ -129,7 +133,7 @@ def supernet(judge: Judge | None, calibration: Tensor) -> TimmSupernet:
     facts = describe_model(model)
     if judge is not None:
         sort_units(model, facts, judge(model, facts, calibration))
-    return TimmSupernet(model, Elastic(f"timm:{MODEL}", facts), Inputs()).eval()
+    return TimmSupernet(model, Elastic(f"timm:{MODEL}", facts), Images((3, SIDE, SIDE))).eval()
 
 
 def random_subnets(net: TimmSupernet) -> dict[float, IntArray]:
@@ -171,27 +175,63 @@ def macs(model: nn.Module) -> int:
     return counter.get_total_flops() // 2
 
 
-def main() -> None:
-    """Measures every order, and torch-pruning, and writes the report."""
+def small_kernels(judged: Judged) -> dict[str, Any]:
+    """Returns what is left with the smallest kernels, by how they are made of the model's."""
+    net = supernet(None, judged.calibration)
+    genes = {gene.name: gene for gene in net.space.genes}
+    arch = net.space.extreme(largest=True)
+    arch = replace(arch, choices=tuple(
+        (name, genes[name].choices[0] if name in net.elastic.kernels else value)
+        for name, value in arch.choices))
+    rows = {"rim folded": judged([net.extract(arch)])}
+    with torch.no_grad():
+        for matrix in net.kernel_maps.parameters():
+            matrix.copy_(cut(round(len(matrix) ** 0.5)))
+    return rows | {"centre cut": judged([net.extract(arch)])}
+
+
+def cut(large: int) -> Tensor:
+    """Returns the map of a kernel to its centre, (large², (large − 2)²)."""
+    inside = torch.arange(large * large).view(large, large)[1:-1, 1:-1].flatten()
+    return torch.eye(large * large)[:, inside]
+
+
+def orders(judged: Judged) -> dict[str, Any]:
+    """Returns what every order, and torch-pruning, leaves."""
     rows: dict[str, Any] = {}
+    picked: dict[float, IntArray] = {}
+    for name, judge in JUDGES.items():
+        net = supernet(judge, judged.calibration)
+        picked = picked or random_subnets(net)
+        rows[name] = {
+            f"{share:.0%}": judged([net.extract(arch) for arch in net.space.decode(codes)])
+            for share, codes in picked.items()}
+        print(name, rows[name], flush=True)
+    networks = {share: pruned(share) for share in SHARES}
+    rows["torch-pruning"] = {
+        f"{share:.0%}": {"share_of_macs": round(macs(network) / macs(whole()), 3),
+                         **judged([network])} for share, network in networks.items()}
+    print("torch-pruning", rows["torch-pruning"], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measures what is asked for and writes the report; what it has of the other part stays."""
+    parts = {"orders": ("agreement_with_the_whole_model_in_percent", orders),
+             "kernels": ("the_same_with_every_kernel_at_its_smallest", small_kernels)}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=parts)
+    only = parser.parse_args().only
+    path = REPORTS / "timm_importance.json"
+    figures = json.loads(path.read_text())["figures"] if path.is_file() else {}
+    figures |= {"model": MODEL, "images": {"calibration": CALIBRATION, "test": TEST}}
     with one_thread():
         judged = Judged()
-        picked: dict[float, IntArray] = {}
-        for name, judge in JUDGES.items():
-            net = supernet(judge, judged.calibration)
-            picked = picked or random_subnets(net)
-            rows[name] = {f"{share:.0%}": judged([net.extract(arch)
-                                                  for arch in net.space.decode(codes)])
-                          for share, codes in picked.items()}
-            print(name, rows[name], flush=True)
-        networks = {share: pruned(share) for share in SHARES}
-        rows["torch-pruning"] = {
-            f"{share:.0%}": {"share_of_macs": round(macs(network) / macs(whole()), 3),
-                             **judged([network])} for share, network in networks.items()}
-        print("torch-pruning", rows["torch-pruning"], flush=True)
-    write_report("timm_importance", {
-        "model": MODEL, "images": {"calibration": CALIBRATION, "test": TEST},
-        "agreement_with_the_whole_model_in_percent": rows}, seed=SEED)
+        for part, (name, measure) in parts.items():
+            if only in (None, part):
+                figures[name] = measure(judged)
+                print(part, figures[name], flush=True)
+                write_report("timm_importance", figures, seed=SEED)
 
 
 if __name__ == "__main__":
