@@ -13,7 +13,7 @@ from timm.layers.attention import Attention
 from timm.layers.grn import GlobalResponseNorm
 from timm.layers.mlp import GlobalResponseNormMlp, GluMlp, Mlp
 from timm.models import _efficientnet_blocks as efficientnet
-from timm.models import convnext, resnet, vision_transformer
+from timm.models import convnext, regnet, resnet, vision_transformer
 from torch import nn
 
 from supernets.timm.chains import chain
@@ -150,16 +150,33 @@ def _bottleneck(layout: Layout, model: nn.Module, path: str, place: Place) -> Bl
     block: Any = model.get_submodule(path)
     residual = block.downsample is None
     target = _target(layout, place, block.conv3.out_channels, residual=residual)
-    if block.conv2.groups == 1:
-        first = layout.add(f"{place.prefix}.inner1", block.conv1.out_channels)
-        second = layout.add(f"{place.prefix}.inner2", block.conv2.out_channels)
-    else:
-        first = second = _inner(layout, place, block.conv1.out_channels, block.conv2)
+    first, second = _both_inner(layout, place, block.conv1, block.conv2)
     _chains(layout, model, path, (
         ("conv1 bn1", place.source, first), ("conv2 bn2 aa", first, second),
         ("conv3 bn3", second, target), ("se", target, target),
         ("downsample", place.source, target)))
     return BlockFacts(path, target, residual)
+
+
+def _regnet(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
+    block: Any = model.get_submodule(path)
+    residual = isinstance(block.downsample, nn.Identity)
+    target = _target(layout, place, block.conv3.conv.out_channels, residual=residual)
+    first, second = _both_inner(layout, place, block.conv1.conv, block.conv2.conv)
+    _chains(layout, model, path, (("conv1", place.source, first), ("conv2 se", first, second),
+                                  ("conv3", second, target)))
+    return _regnet_shortcut(layout, model, path, place, target)
+
+
+def _regnet_preact(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
+    block: Any = model.get_submodule(path)
+    residual = isinstance(block.downsample, nn.Identity)
+    target = _target(layout, place, block.conv3.out_channels, residual=residual)
+    first, second = _both_inner(layout, place, block.conv1, block.conv2)
+    _chains(layout, model, path, (
+        ("norm1", place.source, place.source), ("conv1 norm2", place.source, first),
+        ("conv2 se norm3", first, second), ("conv3", second, target)))
+    return _regnet_shortcut(layout, model, path, place, target)
 
 
 def _transformer(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:

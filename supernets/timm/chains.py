@@ -52,7 +52,7 @@ def _layers(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     except AttributeError:
         return
     if isinstance(layer, nn.Conv2d | nn.Linear | EcaModule | BlurPool2d | nn.BatchNorm2d
-                  ) or type(layer) in _SQUEEZE or not any(layer.children()):
+                  | nn.GroupNorm) or type(layer) in _SQUEEZE or not any(layer.children()):
         yield path, layer
     else:
         for name, _ in layer.named_children():
@@ -90,6 +90,9 @@ def _keeping(layout: Layout, path: str, layer: nn.Module, width: str) -> None:
         return
     if isinstance(layer, nn.Conv2d) and layer.out_channels // layer.groups != axis.unit:
         layout.fix(width)
+        return
+    if isinstance(layer, nn.GroupNorm) and layer.num_groups > 1:
+        layout.fix(width)  # its channels depend on their group's others
         return
     for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
         if tensor.ndim == 0 or (isinstance(layer, BlurPool2d) and tensor.shape[0] == 1):

@@ -11,6 +11,7 @@ from timm.models.convnext import ConvNeXt
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
+from timm.models.regnet import RegNet
 from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -137,14 +138,24 @@ def _convnext(model: Any, layout: Layout) -> _Described:
     return stem, tuple(stages)
 
 
+def _regnet(model: Any, layout: Layout) -> _Described:
+    stem = layout.add("stem.width", getattr(model.stem, "conv", model.stem).out_channels)
+    chain(layout, model, ("stem",), None, stem)
+    stages, width = _stages(layout, model, [
+        (f"stage{index}", f"s{index + 1}", getattr(model, f"s{index + 1}"))
+        for index in range(4)], stem)
+    chain(layout, model, ("final_conv", "head.fc"), width, None)
+    return stem, stages
+
+
 def _stages(layout: Layout, model: nn.Module, parts: Sequence[tuple[str, str, nn.Module]],
             width: str | None) -> tuple[tuple[StageFacts, ...], str | None]:
     stages = []
     for name, path, stage in parts:
         blocks = []
-        for index, _ in enumerate(stage.children()):
+        for index, (child, _) in enumerate(stage.named_children()):
             prefix = f"{name}.block{index}" if name else f"block{index}"
-            facts = describe_block(layout, model, f"{path}.{index}", Place(prefix, width, name))
+            facts = describe_block(layout, model, f"{path}.{child}", Place(prefix, width, name))
             blocks.append(facts)
             width = facts.target
         stages.append(StageFacts(name, tuple(blocks)))
@@ -157,4 +168,5 @@ _FAMILIES: dict[tuple[type[nn.Module], ...],
     (ResNet,): ("resnet", _resnet),
     (VisionTransformer, VisionTransformerDistilled): ("vit", _vision_transformer),
     (ConvNeXt,): ("convnext", _convnext),
+    (RegNet,): ("regnet", _regnet),
 }

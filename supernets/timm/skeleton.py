@@ -95,10 +95,10 @@ def _drop(model: nn.Module, paths: frozenset[str]) -> None:
         parent, _, child = path.rpartition(".")
         parents.setdefault(parent, set()).add(child)
     for parent, children in parents.items():
-        owner, _, leaf = parent.rpartition(".")
-        kept = [block for name, block in model.get_submodule(parent).named_children()
-                if name not in children]
-        setattr(model.get_submodule(owner), leaf, nn.Sequential(*kept))
+        # Those that stay take the leading names, by which timm finds a block's layer.
+        stage = model.get_submodule(parent)
+        kept = [block for name, block in stage.named_children() if name not in children]
+        stage._modules = dict(zip(stage._modules, kept, strict=False))
 
 
 def _tell(layer: Any) -> None:
