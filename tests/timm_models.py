@@ -24,6 +24,8 @@ class Images:
         return torch.from_numpy(rng.standard_normal((batch, *self.shape), dtype=np.float32))
 
 
+SMALL_REGNET: dict[str, Any] = {"depth": 7, "w0": 32, "wa": 24, "wm": 1.8, "group_size": 16}
+
 # Model → what it is made with; each family, and each kind of block that differs.
 MODELS: dict[str, dict[str, Any]] = {
     "test_efficientnet": {},
@@ -45,6 +47,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "test_convnext": {},
     "test_convnext2": {},
     "convnextv2_atto": {},
+    "regnetx_002": {},
+    "regnety_002": {},
+    "regnetz_005": SMALL_REGNET,
+    "regnetv_040": {**SMALL_REGNET, "downsample": "avg"},
+    "regnety_040_sgn": SMALL_REGNET,
 }
 SIDE = 64
 

@@ -70,7 +70,7 @@ def describe_block(layout: Layout, model: nn.Module, path: str, place: Place) ->
 
 def understood() -> list[str]:
     """Returns the names of the block classes that have elastic axes."""
-    return sorted(kind.__name__ for kind in _BLOCKS)
+    return sorted({kind.__name__ for kind in _BLOCKS})
 
 
 def _target(layout: Layout, place: Place, channels: int, *, residual: bool) -> str | None:
@@ -160,23 +160,17 @@ def _bottleneck(layout: Layout, model: nn.Module, path: str, place: Place) -> Bl
 
 def _regnet(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
     block: Any = model.get_submodule(path)
+    conv1, conv2, conv3 = (getattr(layer, "conv", layer)  # alone, or with its norm
+                           for layer in (block.conv1, block.conv2, block.conv3))
     residual = isinstance(block.downsample, nn.Identity)
-    target = _target(layout, place, block.conv3.conv.out_channels, residual=residual)
-    first, second = _both_inner(layout, place, block.conv1.conv, block.conv2.conv)
-    _chains(layout, model, path, (("conv1", place.source, first), ("conv2 se", first, second),
-                                  ("conv3", second, target)))
-    return _regnet_shortcut(layout, model, path, place, target)
-
-
-def _regnet_preact(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
-    block: Any = model.get_submodule(path)
-    residual = isinstance(block.downsample, nn.Identity)
-    target = _target(layout, place, block.conv3.out_channels, residual=residual)
-    first, second = _both_inner(layout, place, block.conv1, block.conv2)
+    target = _target(layout, place, conv3.out_channels, residual=residual)
+    first, second = _both_inner(layout, place, conv1, conv2)
     _chains(layout, model, path, (
         ("norm1", place.source, place.source), ("conv1 norm2", place.source, first),
         ("conv2 se norm3", first, second), ("conv3", second, target)))
-    return _regnet_shortcut(layout, model, path, place, target)
+    if block.downsample is not None:  # else nothing is added
+        _chains(layout, model, path, (("downsample", place.source, target),))
+    return BlockFacts(path, target, residual)
 
 
 def _transformer(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
@@ -230,6 +224,15 @@ def _inner(layout: Layout, place: Place, channels: int, grouped: Any) -> str:
     return layout.add(f"{place.prefix}.inner", channels // step, step=step)
 
 
+def _both_inner(layout: Layout, place: Place, conv: Any, spatial: Any) -> tuple[str, str]:
+    # Of a bottleneck: a grouped convolution keeps its width.
+    if spatial.groups > 1:
+        inner = _inner(layout, place, conv.out_channels, spatial)
+        return inner, inner
+    return (layout.add(f"{place.prefix}.inner1", conv.out_channels),
+            layout.add(f"{place.prefix}.inner2", spatial.out_channels))
+
+
 def _chains(layout: Layout, model: nn.Module, path: str,
             parts: Iterable[tuple[str, str | None, str | None]]) -> None:
     for names, source, target in parts:
@@ -264,6 +267,8 @@ _BLOCKS: dict[type[nn.Module], Describe] = {
     efficientnet.ConvBnAct: _conv_bn_act,
     resnet.BasicBlock: _basic,
     resnet.Bottleneck: _bottleneck,
+    regnet.Bottleneck: _regnet,
+    regnet.PreBottleneck: _regnet,
     vision_transformer.Block: _transformer,
     convnext.ConvNeXtBlock: _convnext,
 }

@@ -8,6 +8,7 @@ from functools import cached_property
 from nas.core.arch import Arch, Value
 from nas.core.errors import SpaceError
 from nas.core.space import Condition, Gene, GeneSpace
+from nas.core.vocabulary import Picked
 from supernets.timm.blocks import SMALLEST_KERNEL, Kernel
 from supernets.timm.families import ModelFacts, StageFacts
 from supernets.timm.layout import Dim
@@ -23,14 +24,25 @@ class Ratios:
     Attributes:
         inner: Of widths within a block: expansion, MLP, attention heads.
         width: Of widths between blocks.
-        depth: The least share of a stage's blocks that stays.
+        depth: The least share of a stage's blocks that stays; one block does in any case.
+        depth_step: Depths are so many blocks apart, from the least; the whole stage is one, too.
+        multiple: Of what widths are, but for those of fewer channels.
+        nearest: Whether parts are rounded to the nearest multiple, or down.
+        kernels: Whether kernels are elastic.
     """
 
     inner: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0)
     width: tuple[float, ...] = (0.75, 0.875, 1.0)
     depth: float = 0.5
+    depth_step: int = 1
+    multiple: int = MULTIPLE
+    nearest: bool = True
+    kernels: bool = True
 
     def __post_init__(self) -> None:
+        if min(self.depth_step, self.multiple) < 1:
+            raise SpaceError(f"depths {self.depth_step} blocks apart and multiples of "
+                             f"{self.multiple} channels: both must be at least 1")
         for name, values in (("inner", self.inner), ("width", self.width),
                              ("depth", (self.depth, 1.0))):
             if 1.0 not in values or not all(0.0 < value <= 1.0 for value in values):
@@ -95,7 +107,7 @@ class Elastic:
     def choices(self) -> Mapping[str, tuple[int, ...]]:
         """The values of each width's gene, ascending."""
         inner = self._inner_dims
-        return {dim.name: _choices(dim, self.ratios.inner if dim.name in inner
+        return {dim.name: _choices(dim, self.ratios, self.ratios.inner if dim.name in inner
                                    else self.ratios.width) for dim in self._dims}
 
     def subnet(self, arch: Arch) -> Subnet:
@@ -119,6 +131,10 @@ class Elastic:
         kernels = {kernel.path: int(values[gene]) for gene, kernel in self.kernels.items()
                    if values.get(gene, kernel.side) != kernel.side
                    and not any(kernel.path.startswith(f"{path}.") for path in dropped)}
+        for stage in self.facts.stages:
+            if stage.out is not None and stage.out not in values:
+                last = [block for block in stage.blocks if block.path not in dropped][-1]
+                units[stage.out] = units[str(last.target)]
         side = int(values[RESOLUTION]) if RESOLUTION in values else None
         return Subnet(units, frozenset(dropped), kernels,
                       None if side in (None, *self.sides[-1:]) else side)
@@ -128,14 +144,33 @@ class Elastic:
         return self.drop_order.get(stage.name, stage.droppable[::-1])
 
     @cached_property
+    def picked(self) -> Mapping[str, Picked]:
+        """The widths that stages of untied blocks pass on, as the space's genes say them."""
+        found = {}
+        for stage in self.facts.stages:
+            if stage.out is None:
+                continue
+            last = {len(stage.blocks) - gone: [
+                block for place, block in enumerate(stage.blocks)
+                if place not in self.order(stage)[:gone]][-1] for gone in range(len(stage.blocks))}
+            gene = depth_gene(stage)
+            depths = (self.space.genes[self.space.positions[gene]].choices
+                      if gene in self.space.positions else (len(stage.blocks),))
+            found[stage.out] = Picked(gene if len(depths) > 1 else None,
+                                      tuple(str(last[int(depth)].target) for depth in depths))
+        return found
+
+    @cached_property
     def kernels(self) -> Mapping[str, Kernel]:
         """Gene → its convolution."""
-        return {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
+        return {} if not self.ratios.kernels else {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
                 for gene, kernel in block_kernels(stage, place).items()}
 
     @cached_property
     def _dims(self) -> list[Dim]:
-        return [dim for dim in self.facts.layout.dims.values() if not dim.fixed]
+        passed_on = {stage.out for stage in self.facts.stages}
+        return [dim for dim in self.facts.layout.dims.values()
+                if not dim.fixed and dim.name not in passed_on]
 
     @cached_property
     def _inner_dims(self) -> frozenset[str]:
@@ -146,7 +181,7 @@ class Elastic:
     def _stage_genes(self, stage: StageFacts) -> list[Gene]:
         genes, count = [], len(stage.blocks)
         least = max(count - len(stage.droppable), math.ceil(self.ratios.depth * count), 1)
-        depths = tuple(range(least, count + 1))
+        depths = (*range(least, count, self.ratios.depth_step), count)
         if len(depths) > 1:
             genes.append(Gene(depth_gene(stage), depths))
         gone = {place: rank for rank, place in enumerate(self.order(stage))}
@@ -160,7 +195,8 @@ class Elastic:
             genes += [Gene(dim.name, self.choices[dim.name], live) for dim in self._dims
                       if dim.name in self._inner_dims and dim.name.startswith(f"{prefix}.")]
             genes += [Gene(gene, tuple(range(SMALLEST_KERNEL, kernel.side + 1, 2)), live)
-                      for gene, kernel in block_kernels(stage, position).items()]
+                      for gene, kernel in block_kernels(stage, position).items()
+                      if self.ratios.kernels]
         return genes
 
 
@@ -181,11 +217,12 @@ def block_kernels(stage: StageFacts, position: int) -> dict[str, Kernel]:
             for suffix, kernel in stage.blocks[position].kernels.items()}
 
 
-def _choices(dim: Dim, ratios: Sequence[float]) -> tuple[int, ...]:
+def _choices(dim: Dim, ratios: Ratios, parts: Sequence[float]) -> tuple[int, ...]:
     full = dim.units * dim.step
-    multiple = math.lcm(MULTIPLE, dim.step) if dim.channels else dim.step
+    multiple = math.lcm(ratios.multiple, dim.step) if dim.channels else dim.step
     if multiple >= full:
         multiple = dim.step
-    rounded = {max(multiple, math.floor(ratio * full / multiple + 0.5) * multiple)
-               for ratio in ratios}
+    half = 0.5 if ratios.nearest else 1e-9  # 0.7 · 10 is 6.999…
+    rounded = {max(multiple, math.floor(part * full / multiple + half) * multiple)
+               for part in parts}
     return tuple(sorted({value for value in rounded if value < full} | {full}))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -31,7 +32,7 @@ def build_vocabulary(meta: nn.Module, elastic: Elastic, shape: Shape) -> Vocabul
     Raises:
         SpaceError: The model has an operator that cannot be traced, or operators between blocks.
     """
-    return Vocabulary(elastic.space, _Tracer(meta, elastic, shape).slots())
+    return Vocabulary(elastic.space, _Tracer(meta, elastic, shape).slots(), elastic.picked)
 
 
 @dataclass
@@ -49,7 +50,7 @@ class _Tracer:
         first, last = self._paths[0], self._paths[-1]
         outer = self._elastic_dims(name for name in self.elastic.facts.layout.axes
                                    if not any(name.startswith(f"{path}.") for path in self._paths))
-        behind = {self._targets[last]} & set(outer)
+        behind = {self.elastic.facts.stages[-1].out or self._targets[last]} & set(outer)
         before = (set(outer) - behind) | ({self._sources[first]} & set(outer))
         slots = [self._outer_slot("stem", 0, [dim for dim in outer if dim in before])]
         for stage in self.elastic.facts.stages:
@@ -68,7 +69,10 @@ class _Tracer:
     @cached_property
     def _sources(self) -> dict[str, str | None]:
         targets = list(self._targets.values())
-        return dict(zip(self._paths, [self.elastic.facts.source, *targets[:-1]], strict=True))
+        found = dict(zip(self._paths, [self.elastic.facts.source, *targets[:-1]], strict=True))
+        stages = self.elastic.facts.stages
+        return found | {stage.blocks[0].path: before.out for before, stage in pairwise(stages)
+                        if before.out is not None}
 
     def _inputs(self, side: int | None) -> dict[str, Shape]:
         # Shapes of the blocks' inputs in the whole model; subnets differ in channels only.
@@ -115,7 +119,7 @@ class _Tracer:
         path = stage.blocks[place].path
         dims = self._elastic_dims(name for name in self.elastic.facts.layout.axes
                                   if name.startswith(f"{path}."))
-        kernels = list(block_kernels(stage, place))
+        kernels = [gene for gene in block_kernels(stage, place) if gene in self.elastic.kernels]
         depth = depth_gene(stage)
         has_depth = place in stage.droppable and depth in self.elastic.space.positions
         genes = (*self._resolution, *([depth] if has_depth else []), *dims, *kernels)

@@ -1,5 +1,6 @@
 """Files of weights for timm's models, and in what way one does not fit."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +20,7 @@ def read_weights(file: Path) -> Tensors:
     Raises:
         InputError: It is missing, damaged, or holds something else.
     """
-    if not file.is_file():
-        raise InputError(f"weights file {file} does not exist; give a .safetensors file or one of "
-                         "torch.save")
+    _require(file)
     try:
         state = load_state_dict(str(file), weights_only=True)
     except Exception as error:  # whatever a damaged file makes its readers raise
@@ -34,6 +33,18 @@ def read_weights(file: Path) -> Tensors:
         raise InputError(f"weights file {file} is not tensors by name: {what}; give the weights "
                          "alone")
     return state
+
+
+def fingerprint(file: Path) -> str:
+    """Returns the name of a file and the start of its SHA-256, for people and comparisons.
+
+    Raises:
+        InputError: It is missing.
+    """
+    _require(file)
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return f"{file.name} (sha256 {digest[:12]})"
 
 
 def class_count(state: Tensors, classifier: str | Sequence[str] | None) -> int | None:
@@ -64,3 +75,9 @@ def misfit(file: Path, name: str, state: Tensors, model: nn.Module, reason: str)
                               and state[key].shape != wanted[key].shape])) if keys]
     return (f"{file} does not hold the weights of {name}: {'; '.join(parts) or reason}; give those "
             "of this model, or the model that they are of")
+
+
+def _require(file: Path) -> None:
+    if not file.is_file():
+        raise InputError(f"weights file {file} does not exist; give a .safetensors file or one of "
+                         "torch.save")

@@ -46,7 +46,8 @@ from supernets.tracing import trace_segments
 MODELS = ("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100",
           "mobilenetv4_conv_small", "mnasnet_100", "efficientnet_b0", "tf_efficientnet_lite0",
           "tf_efficientnetv2_b0", "resnet18", "resnet50", "resnext50_32x4d", "seresnet50",
-          "vit_tiny_patch16_224", "deit_tiny_patch16_224", "convnext_atto", "convnextv2_atto")
+          "vit_tiny_patch16_224", "deit_tiny_patch16_224", "convnext_atto", "convnextv2_atto",
+          "regnetx_002", "regnety_002")
 SUBNETS, EXPORTS = 50, 3
 SEED = 0
 
@@ -93,7 +94,7 @@ def kept(path: Path, names: Any, work: Any) -> Iterator[dict[str, Any]]:
 def candidates() -> list[str]:
     """Returns timm's models of the files that hold the classes that are understood."""
     files = ("efficientnet", "mobilenetv3", "hardcorenas", "resnet", "vision_transformer", "deit",
-             "convnext")
+             "convnext", "regnet")
     return sorted({name for file in files for name in timm.list_models(module=file)})
 
 

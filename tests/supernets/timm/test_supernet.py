@@ -49,6 +49,12 @@ def test_extracted_networks_own_their_weights(named):
         assert tensor.is_contiguous(), name
 
 
+def test_extracted_networks_name_their_weights_as_timm_does(named):
+    _, model, supernet = named  # layer decay finds a weight's layer by its name
+    module = supernet.extract(supernet.space.extreme(largest=False))
+    assert set(module.state_dict()) <= set(model.state_dict())
+
+
 def test_macs_and_params_are_exact(named):
     _, _, supernet = named
     archs = some_archs(supernet)
