@@ -16,6 +16,7 @@ from timm.models import _efficientnet_blocks as efficientnet
 from timm.models import convnext, regnet, resnet, vision_transformer
 from torch import nn
 
+from supernets.timm import cifar_resnet
 from supernets.timm.chains import chain
 from supernets.timm.layout import Axis, Layout
 
@@ -158,6 +159,24 @@ def _bottleneck(layout: Layout, model: nn.Module, path: str, place: Place) -> Bl
     return BlockFacts(path, target, residual)
 
 
+def _untied(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
+    # Shortcuts are cut or padded, so each block has a width of its own.
+    block: Any = model.get_submodule(path)
+    convs = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
+    target = layout.add(f"{place.prefix}.width", getattr(block, convs[-1]).out_channels)
+    layout.dims[target].ordered = True  # shortcuts add channels of the same place
+    inner = [layout.add(f"{place.prefix}.inner{number}", getattr(block, name).out_channels)
+             for number, name in enumerate(convs[:-1], start=1)]
+    widths = [place.source, *inner, target]
+    _chains(layout, model, path, [(f"{name} {name.replace('conv', 'bn')}", source, width)
+                                  for name, source, width in zip(convs, widths, widths[1:],
+                                                                 strict=False)])
+    projected = not isinstance(block.downsample, nn.Identity)
+    if projected:
+        _chains(layout, model, path, (("downsample", place.source, target),))
+    return BlockFacts(path, target, droppable=not projected)
+
+
 def _regnet(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:
     block: Any = model.get_submodule(path)
     conv1, conv2, conv3 = (getattr(layer, "conv", layer)  # alone, or with its norm
@@ -267,6 +286,8 @@ _BLOCKS: dict[type[nn.Module], Describe] = {
     efficientnet.ConvBnAct: _conv_bn_act,
     resnet.BasicBlock: _basic,
     resnet.Bottleneck: _bottleneck,
+    cifar_resnet.CifarBasicBlock: _untied,
+    cifar_resnet.CifarBottleneck: _untied,
     regnet.Bottleneck: _regnet,
     regnet.PreBottleneck: _regnet,
     vision_transformer.Block: _transformer,

@@ -12,6 +12,7 @@ from timm.models import get_pretrained_cfg, split_model_name_tag
 from torch import nn
 
 from nas.core.errors import InputError
+from supernets.timm.cifar_resnet import register as register_cifar_resnets
 from supernets.timm.pretrained import fetched
 from supernets.timm.weight_files import Tensors, class_count, misfit, read_weights
 
@@ -61,6 +62,7 @@ def check_name(name: str) -> None:
     Raises:
         InputError: It has not; the nearest names are offered.
     """
+    register_cifar_resnets()
     known = timm.list_models()
     plain, tag = split_model_name_tag(name)
     if plain not in known:

@@ -95,10 +95,10 @@ class Elastic:
     @cached_property
     def space(self) -> GeneSpace:
         """Resolution, widths between blocks, then by stage its depth and what each block has."""
-        inner = self._inner_dims
+        within = self._inner_dims | self._untied_dims
         genes = [Gene(RESOLUTION, self.sides)] if len(self.sides) > 1 else []
         genes += [Gene(dim.name, self.choices[dim.name]) for dim in self._dims
-                 if dim.name not in inner]
+                 if dim.name not in within]
         for stage in self.facts.stages:
             genes += self._stage_genes(stage)
         return GeneSpace(self.id, tuple(genes))
@@ -132,9 +132,10 @@ class Elastic:
                    if values.get(gene, kernel.side) != kernel.side
                    and not any(kernel.path.startswith(f"{path}.") for path in dropped)}
         for stage in self.facts.stages:
-            if stage.out is not None and stage.out not in values:
+            if stage.out is not None:  # the last block's that stays; either may be given
                 last = [block for block in stage.blocks if block.path not in dropped][-1]
-                units[stage.out] = units[str(last.target)]
+                given, other = (stage.out, str(last.target))[::1 if stage.out in values else -1]
+                units[other] = units[given]
         side = int(values[RESOLUTION]) if RESOLUTION in values else None
         return Subnet(units, frozenset(dropped), kernels,
                       None if side in (None, *self.sides[-1:]) else side)
@@ -178,6 +179,11 @@ class Elastic:
         return frozenset(dim.name for dim in self._dims
                          if dim.name not in between and not dim.name.startswith("stem"))
 
+    @cached_property
+    def _untied_dims(self) -> frozenset[str]:
+        return frozenset(str(block.target) for stage in self.facts.stages if stage.out is not None
+                         for block in stage.blocks)
+
     def _stage_genes(self, stage: StageFacts) -> list[Gene]:
         genes, count = [], len(stage.blocks)
         least = max(count - len(stage.droppable), math.ceil(self.ratios.depth * count), 1)
@@ -193,7 +199,8 @@ class Elastic:
                 live = None if there == depths else Condition(depth_gene(stage), there)
             prefix = block_prefix(stage, position)
             genes += [Gene(dim.name, self.choices[dim.name], live) for dim in self._dims
-                      if dim.name in self._inner_dims and dim.name.startswith(f"{prefix}.")]
+                      if dim.name in self._inner_dims | self._untied_dims
+                      and dim.name.startswith(f"{prefix}.")]
             genes += [Gene(gene, tuple(range(SMALLEST_KERNEL, kernel.side + 1, 2)), live)
                       for gene, kernel in block_kernels(stage, position).items()
                       if self.ratios.kernels]

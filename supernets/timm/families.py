@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from timm.models.convnext import ConvNeXt
@@ -19,6 +19,7 @@ from torch import nn
 from nas.core.errors import InputError
 from supernets.timm.blocks import BlockFacts, Place, describe_block, understood
 from supernets.timm.chains import chain
+from supernets.timm.cifar_resnet import CifarResNet
 from supernets.timm.layout import Layout
 
 
@@ -29,10 +30,13 @@ class StageFacts:
     Attributes:
         name: Such as ``"stage2"``.
         blocks: In order, all of them.
+        out: The width that the stage passes on, where its blocks have different ones: that of the
+            last block that stays. Such blocks go from the end only.
     """
 
     name: str
     blocks: tuple[BlockFacts, ...]
+    out: str | None = None
 
     @property
     def droppable(self) -> tuple[int, ...]:
@@ -148,6 +152,23 @@ def _regnet(model: Any, layout: Layout) -> _Described:
     return stem, stages
 
 
+def _cifar_resnet(model: Any, layout: Layout) -> _Described:
+    stem = layout.add("stem.width", model.conv1.out_channels)
+    layout.dims[stem].ordered = True  # shortcuts add channels of the same place
+    chain(layout, model, ("conv1", "bn1"), None, stem)
+    width: str | None = stem
+    stages = []
+    for index in range(3):
+        (stage,), _ = _stages(layout, model, [
+            (f"stage{index}", f"layer{index + 1}", getattr(model, f"layer{index + 1}"))], width)
+        width = layout.add(f"stage{index}.out",
+                           layout.dims[str(stage.blocks[-1].target)].units)
+        layout.dims[width].ordered = True
+        stages.append(replace(stage, out=width))
+    chain(layout, model, ("fc",), width, None)
+    return stem, tuple(stages)
+
+
 def _stages(layout: Layout, model: nn.Module, parts: Sequence[tuple[str, str, nn.Module]],
             width: str | None) -> tuple[tuple[StageFacts, ...], str | None]:
     stages = []
@@ -169,4 +190,5 @@ _FAMILIES: dict[tuple[type[nn.Module], ...],
     (VisionTransformer, VisionTransformerDistilled): ("vit", _vision_transformer),
     (ConvNeXt,): ("convnext", _convnext),
     (RegNet,): ("regnet", _regnet),
+    (CifarResNet,): ("cifar_resnet", _cifar_resnet),
 }

@@ -147,9 +147,12 @@ def sort_units(model: nn.Module, facts: ModelFacts, importance: Importance) -> N
 
 
 def drop_order(facts: ModelFacts, importance: Importance) -> dict[str, tuple[int, ...]]:
-    """Returns for each stage its droppable positions, the least important one in front."""
+    """Returns for each stage its droppable positions, the least important one in front.
+
+    A stage whose blocks have widths of their own keeps its order: they go from the end.
+    """
     return {stage.name: _least_first(stage, importance) for stage in facts.stages
-            if stage.droppable}
+            if stage.droppable and stage.out is None}
 
 
 def _least_first(stage: StageFacts, importance: Importance) -> tuple[int, ...]:
