@@ -19,6 +19,11 @@ def finetune(
     data: Annotated[Path | None, typer.Option(
         help="Folder of training images, idx files or a folder for each class; the supernet's "
              "own if absent.")] = None,
+    dataset: Annotated[str | None, typer.Option(
+        help="timm's name of what is in --data, for timm supernets: torch/cifar10, hfds/NAME, "
+             "wds/.")] = None,
+    workers: Annotated[int | None, typer.Option(
+        help="Processes that read images, for timm supernets; by default none on a CPU.")] = None,
     json: Json = False,
 ) -> None:
     """Train a run's exported network on, taught by the largest one, and export it anew.
@@ -31,7 +36,8 @@ def finetune(
 
     request = make_finetune_request({
         "run_dir": run_dir, "epochs": epochs, "optimizer": optimizer,
-        "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed, "data": data})
+        "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed, "data": data,
+        "dataset": dataset, "workers": workers})
     with progress() as watch:
         found = run(request, watch=watch)
     entry = found.entry

@@ -10,7 +10,8 @@ from cli.options import Json
 if TYPE_CHECKING:
     from nas.pipeline.events import Event, Watcher
 
-_SAID = ("images", "model", "validation")  # stages whose notes are worth a line of their own
+# Stages whose notes are worth a line of their own.
+_SAID = ("images", "model", "validation", "finished")
 
 
 def train(
@@ -51,7 +52,10 @@ def train(
         help="Training images for batch norm: up to 2048 if absent, fewer large ones.")] = None,
     rule: Annotated[str, typer.Option(
         help="Which networks a step trains: sandwich, uniform, single-path, best-up, worst-up, "
-             "progressive.")] = "sandwich",
+             "progressive, or with --front pareto.")] = "sandwich",
+    front: Annotated[Path | None, typer.Option(
+        metavar="RUN_DIR", help="Finished search of such a supernet, around whose Pareto front "
+                                "--rule pareto trains.")] = None,
     teacher: Annotated[str | None, typer.Option(
         metavar="timm:NAME", help="A network that the largest one learns from, too.")] = None,
     teacher_weights: Annotated[Path | None, typer.Option(
@@ -73,6 +77,23 @@ def train(
     ema_decay: Annotated[float | None, typer.Option(
         help="Of the moving average of the weights, which then is the result.")] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
+    crop_scale: Annotated[str, typer.Option(
+        "--crop-scale", "--scale", metavar="LOW,HIGH",
+        help="Shares of an image's area that random crops have; timm's are 0.08,1.")] = "0.35,1",
+    hflip: Annotated[float, typer.Option(
+        help="Share of images that are mirrored; 0 for digits and text.")] = 0.5,
+    color_jitter: Annotated[float, typer.Option(
+        help="Of brightness, contrast and saturation, without --auto-augment; timm's is 0.4.")]
+        = 0.2,
+    auto_augment: Annotated[str, typer.Option(
+        "--auto-augment", "--aa", metavar="POLICY",
+        help="Such as rand-m9-mstd0.5, augmix-m5-w4-d2, 3a, original; none if absent.")] = "",
+    random_erasing: Annotated[float, typer.Option(
+        "--random-erasing", "--reprob", help="Share of images that lose a rectangle.")] = 0.0,
+    mixup: Annotated[float, typer.Option(
+        help="Alpha of averaged pairs of images; 0 for none.")] = 0.0,
+    cutmix: Annotated[float, typer.Option(
+        help="Alpha of pairs that swap an area; 0 for none.")] = 0.0,
     workers: Annotated[int | None, typer.Option(
         help="Processes that read images; by default none on a CPU.")] = None,
     tensorboard: Annotated[bool, typer.Option(
@@ -84,9 +105,11 @@ def train(
 ) -> None:
     """Train every network of a supernet at once."""
     del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
-         image_size, resolutions, importance, calibration, rule, teacher, teacher_weights,
-         optimizer, schedule, learning_rate, weight_decay, layer_decay, label_smoothing,
-         accumulation, clip_norm, ema_decay, precision, workers, tensorboard, seed, checkpoint_s)
+         image_size, resolutions, importance, calibration, rule, front, teacher,
+         teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,
+         label_smoothing, accumulation, clip_norm, ema_decay, precision, crop_scale, hflip,
+         color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard, seed,
+         checkpoint_s)
     # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request

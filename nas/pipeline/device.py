@@ -6,12 +6,25 @@ from contextlib import contextmanager
 
 import torch
 
+from nas.execution.process import usable_cores
+
+_MOST_WORKERS = 8
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def torch_device() -> torch.device:
     """Returns the CUDA device if one is usable, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def image_workers(wanted: int | None, device: torch.device) -> int:
+    """Returns how many processes make training batches; None wants what is usual.
+
+    On a CPU, training itself is what takes the time, so none are usual.
+    """
+    if wanted is not None:
+        return wanted
+    return 0 if device.type == "cpu" else min(_MOST_WORKERS, usable_cores())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from nas.core.protocols import Batch, Task
 from nas.pipeline.training_images import TrainingImages
 from supernets.training.data import Batches
 from supernets.training.distill import TeacherLoss
+from supernets.training.image_batches import ImageBatches
 from supernets.training.plain import PlainTraining
 from supernets.training.recipe import Recipe
 
@@ -37,6 +38,7 @@ class Distilled:
     criterion: TeacherLoss
     start: Mapping[str, Tensor] = field(repr=False)
     on_step: Callable[[int], None]
+    _made: list[Batches] = field(default_factory=list, init=False, repr=False)
 
     @property
     def epochs(self) -> int:
@@ -55,9 +57,16 @@ class Distilled:
         module.load_state_dict(dict(self.start))
         device = next(module.parameters()).device
         recipe = Recipe(**{**asdict(self.recipe), "seed": seed})
-        batches = _Watched(self.images.batches(self.batch_size, seed), self.on_step)
+        self._made.append(self.images.batches(self.batch_size, seed))
+        batches = _Watched(self._made[-1], self.on_step)
         return PlainTraining(module.to(device), task=self.task, data=batches, recipe=recipe,
                              criterion=self.criterion)
+
+    def close(self) -> None:
+        """Ends the processes that make batches, where there are any."""
+        for batches in self._made:
+            if isinstance(batches, ImageBatches):
+                batches.close()
 
 
 @dataclass(frozen=True, slots=True)

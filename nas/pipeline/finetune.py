@@ -7,7 +7,7 @@ anywhere goes on with the same command.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,8 +52,10 @@ class FinetuneRequest(BaseModel):
         learning_rate: Peak; None: what `USUAL_RATES` has.
         batch_size: Images a step.
         seed: Of everything random.
-        data: Folder of images to train on: idx files or class folders; None: the supernet's
-            ``train_calib``.
+        data: Folder of images to train on: idx files or class folders, or what `dataset` is in;
+            None: the supernet's own training images, or its ``train_calib``.
+        dataset: timm's name of what is in `data`; for timm supernets.
+        workers: Processes that make batches, for timm supernets; None: as usual.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -65,6 +67,8 @@ class FinetuneRequest(BaseModel):
     batch_size: int = Field(default=BATCH_SIZE, ge=2)
     seed: int = Field(default=0, ge=0)
     data: Path | None = None
+    dataset: str | None = None
+    workers: int | None = Field(default=None, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ def finetune(request: FinetuneRequest, *, watch: Watcher = silent) -> Finetuned:
 
 def _finetune(request: FinetuneRequest, run: RunDir, supernet: Supernet, bundle: OpenedBundle,
               watch: Watcher) -> Finetuned:
-    images = training_images(supernet.task, request.data)
+    images = training_images(supernet.task, request.data, dataset=request.dataset,
+                             workers=request.workers)
     teacher = supernet.space.extreme(largest=True)
     rate = request.learning_rate or USUAL_RATES[request.optimizer]
     entry = FinetunedEntry(
@@ -131,7 +136,8 @@ def _finetune(request: FinetuneRequest, run: RunDir, supernet: Supernet, bundle:
             on_step=lambda step: watch(Event("finetune", step, steps)))
         evaluator = TrainedEvaluator(supernet, fit, folder=run.path / FOLDER, seed=request.seed)
         arch = Arch.from_json(bundle.files[ARCH].decode(), space=supernet.space)
-        _export(run, bundle, arch, evaluator, entry, steps, watch)
+        with closing(fit):
+            _export(run, bundle, arch, evaluator, entry, steps, watch)
     else:
         _require_same(run, bundle.manifest.finetuned, entry)
     return _concluded(run)

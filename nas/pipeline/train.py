@@ -6,19 +6,24 @@ from pathlib import Path
 from nas.core.errors import DiskError, InputError, RunInterrupted
 from nas.core.files import os_error_line, partial_file
 from nas.core.locks import LOCK, locked
-from nas.pipeline.events import Watcher, silent
+from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.train_origin import origin
 from nas.pipeline.train_request import TrainRequest as TrainRequest
 from nas.pipeline.train_request import make_request as make_request
 from nas.pipeline.train_request import recipe, with_usual_values
+from supernets.card import CARD
 from supernets.timm.stored import READABLE
+from supernets.training.checkpoint import Checkpoint
 
 
 def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     """Trains a supernet and returns its folder; a stopped run goes on from its checkpoint.
 
+    A finished one that is asked for again is written anew, which is told.
+
     Raises:
-        InputError: Unknown supernet, unusable data or weights, or `out` holds something else or is
-            being trained by another process.
+        InputError: Unknown supernet, unusable data or weights, or `out` holds something else, a
+            training with other options, or is being trained by another process.
         EvaluationError: A loss that is not finite, or not enough memory.
         DiskError: A file cannot be written.
         RunInterrupted: Ctrl-C.
@@ -27,12 +32,15 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     request = with_usual_values(request)
     if request.epochs:
         recipe(request)  # fails before anything is read
+    options = origin(request)
+    Checkpoint(path=request.checkpoint, identity=options).check()
+    finished = request.checkpoint.is_file() and (request.out / CARD).is_file()
     if request.is_timm:
         from nas.pipeline.train_timm import prepare
     else:
         from nas.pipeline.train_mobilenet import prepare
     try:
-        job = prepare(request, watch)
+        job = prepare(request, options, watch)
         request.out.mkdir(parents=True, exist_ok=True)
         first = job.processes.is_first
         with locked(request.out, "training") if first else nullcontext(), job.threads():
@@ -45,6 +53,8 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     except OSError as error:
         raise DiskError(f"{os_error_line(error)}; remedy that, and the same command goes on from "
                         f"the checkpoint in {request.out}") from None
+    if finished:
+        watch(Event("finished", 1, 1, f"{request.out} was trained already, with these options"))
     return request.out
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +26,12 @@ from supernets.training.data import Augmentation, TrainingData
 from supernets.training.trainer import Trainer
 
 
-def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
+def prepare(request: TrainRequest, origin: Mapping[str, Any], watch: Watcher) -> TrainJob:
     """Returns a training that can be run.
 
     Args:
         request: With usual values.
+        origin: `Trainer.origin`.
         watch: Is told of every step.
 
     Raises:
@@ -46,7 +49,7 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
     how = recipe(request)
     trainer = Trainer(
         supernet=supernet, task=task, data=data, config=how, checkpoint=request.checkpoint,
-        rule=sampling_rule(request, how, supernet, data), log=request.log,
+        origin=origin, rule=sampling_rule(request, how, supernet, data), log=request.log,
         on_step=lambda progress: watch(step_event(progress)))
     return TrainJob(trainer.run, lambda: _save(supernet, task, request))
 

@@ -1,6 +1,6 @@
 """What `nas train` is asked to do, and what each family of supernets does where nothing is said."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from nas.core.protocols import Supernet
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
+from nas.pipeline.searched_front import read_front
 from supernets.timm.make import IMPORTANCE
 from supernets.training.data import Batches
 from supernets.training.rules import RULES, RuleContext, make_rule
 from supernets.training.sampling import SamplingRule
+from supernets.training.timm_augmentation import TimmAugmentation
 from supernets.training.trainer import TrainConfig
 
 # What only a supernet of a timm model can be told.
-_OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size",
-            "resolutions", "importance", "calibration", "teacher", "teacher_weights", "workers")
-_RULES = tuple(name for name in RULES if name != "pareto")  # that one needs a search
+OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size",
+           "resolutions", "importance", "calibration", "teacher", "teacher_weights", "workers",
+           "crop_scale", "hflip", "color_jitter", "auto_augment", "random_erasing", "mixup",
+           "cutmix")
+
+# Milder than timm's, which is for hundreds of epochs.
+AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
 
 
 class TrainRequest(BaseModel):
@@ -34,6 +40,7 @@ class TrainRequest(BaseModel):
         epochs: Passes over the training images; 0, for timm supernets, trains nothing.
         batch_size: Images of a batch.
         rule: Which architectures a step runs: one of `supernets.training.rules.RULES`.
+        front: Run folder of a finished search, around whose front the rule ``pareto`` draws.
         optimizer: ``sgd`` or ``adamw``.
         schedule: Of the learning rate: ``cosine`` or ``one-cycle``.
         learning_rate: Peak.
@@ -59,6 +66,13 @@ class TrainRequest(BaseModel):
         teacher: ``timm:NAME`` of a network that the largest architecture learns from, too.
         teacher_weights: File of its weights; timm's if absent.
         workers: Processes that make batches.
+        crop_scale: `TimmAugmentation.scale`; ``"0.35,1"`` will do. What follows is of that, too.
+        hflip: Share of images that are mirrored left to right.
+        color_jitter: Of brightness, contrast and saturation.
+        auto_augment: timm's name of a policy, none if empty.
+        random_erasing: Share of images that lose a rectangle.
+        mixup: α of the weights with which pairs of images are averaged; 0 for none.
+        cutmix: α of the areas that pairs of images swap; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -69,6 +83,7 @@ class TrainRequest(BaseModel):
     epochs: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
     rule: str = "sandwich"
+    front: Path | None = None
     optimizer: str | None = None
     schedule: str = "cosine"
     learning_rate: float | None = Field(default=None, gt=0)
@@ -94,21 +109,35 @@ class TrainRequest(BaseModel):
     teacher: str | None = None
     teacher_weights: Path | None = None
     workers: int | None = Field(default=None, ge=0)
+    crop_scale: tuple[float, float] = AUGMENTATION.scale
+    hflip: float = Field(default=AUGMENTATION.hflip, ge=0, le=1)
+    color_jitter: float = Field(default=AUGMENTATION.color_jitter, ge=0)
+    auto_augment: str = AUGMENTATION.auto_augment
+    random_erasing: float = Field(default=AUGMENTATION.re_prob, ge=0, le=1)
+    mixup: float = Field(default=AUGMENTATION.mixup, ge=0)
+    cutmix: float = Field(default=AUGMENTATION.cutmix, ge=0)
 
-    @field_validator("resolutions", mode="before")
+    @field_validator("resolutions", "crop_scale", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value or ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainRequest":
-        if self.rule not in _RULES:
-            raise ValueError(f"--rule {self.rule!r} is none of {', '.join(_RULES)}")
+        if self.rule not in RULES:
+            raise ValueError(f"--rule {self.rule!r} is none of {', '.join(RULES)}")
+        if (self.rule == "pareto") != (self.front is not None):
+            raise ValueError("--rule pareto draws around the front of a finished search, and no "
+                             "other rule does: give it with --front RUN_DIR, or neither")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"--crop-scale {','.join(map(str, self.crop_scale))} is not two "
+                             "shares of an image's area above 0, the smaller first; timm's are "
+                             "0.08,1")
         if self.importance not in (None, *IMPORTANCE):
             raise ValueError(f"--importance {self.importance!r} is none of "
                              f"{', '.join(IMPORTANCE)}")
         if not self.is_timm:
-            other = [name for name in _OF_TIMM
+            other = [name for name in OF_TIMM
                      if getattr(self, name) != type(self).model_fields[name].default]
             if other:
                 raise ValueError(f"--{other[0].replace('_', '-')} is for supernets of timm models "
@@ -124,6 +153,13 @@ class TrainRequest(BaseModel):
     def is_timm(self) -> bool:
         """Whether the supernet is made of a timm model."""
         return self.supernet.startswith(TIMM)
+
+    @property
+    def augmentation(self) -> TimmAugmentation:
+        """What is random about an image of a timm supernet's training."""
+        return replace(AUGMENTATION, scale=self.crop_scale, hflip=self.hflip,
+                       color_jitter=self.color_jitter, auto_augment=self.auto_augment,
+                       re_prob=self.random_erasing, mixup=self.mixup, cutmix=self.cutmix)
 
     @property
     def checkpoint(self) -> Path:
@@ -213,6 +249,9 @@ def sampling_rule(request: TrainRequest, config: TrainConfig, supernet: Supernet
 
     Raises:
         DataError: There are fewer images than a step takes.
+        InputError: A front of another space.
     """
     steps = config.epochs * max(1, data.checked_steps_per_epoch() // config.accumulation)
-    return make_rule(request.rule, RuleContext(supernet=supernet, total_steps=steps))
+    codes = None if request.front is None else read_front(request.front).codes(supernet.space)
+    return make_rule(request.rule, RuleContext(
+        supernet=supernet, total_steps=steps, front=None if codes is None else lambda _step: codes))

@@ -1,6 +1,6 @@
 """`nas train` of a supernet that is made of a timm model: images → a supernet folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.execution.process import usable_cores
 from nas.pipeline.design import TIMM
-from nas.pipeline.device import one_thread
+from nas.pipeline.device import image_workers, one_thread
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.train_job import TrainJob, provenance, step_event
 from nas.pipeline.train_request import TrainRequest, recipe, sampling_rule
@@ -22,25 +22,23 @@ from supernets.timm.families import describe_model
 from supernets.timm.make import IMPORTANCE, make_supernet
 from supernets.timm.stored import Images, save_supernet
 from supernets.timm.supernet import TimmSupernet
+from supernets.training.checkpoint import Checkpoint
 from supernets.training.distill import Criterion, TeacherLoss
 from supernets.training.image_batches import ImageBatches
 from supernets.training.processes import own_device, started
-from supernets.training.timm_augmentation import TimmAugmentation
 from supernets.training.trainer import Trainer, Validated
 from supernets.training.validation import Validation
 
-# Milder than timm's, which is for hundreds of epochs.
-AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
 VALIDATION = Validation(batches=16, calibration_batches=4)
 SMALL_SIDE = 64  # up to which a second CPU thread has nothing to do
-MOST_WORKERS = 8
 
 
-def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
+def prepare(request: TrainRequest, origin: Mapping[str, Any], watch: Watcher) -> TrainJob:
     """Returns a training that can be run: images checked, model made, units sorted.
 
     Args:
         request: With usual values.
+        origin: `Trainer.origin`.
         watch: Is told of every step.
 
     Raises:
@@ -51,6 +49,7 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
     check_name(name)
     device = own_device()
     images, preprocessing, classes = look_at_images(request, name)
+    request.augmentation.transform(preprocessing)  # fails before every image is read
     channels, side, _ = preprocessing.input_shape
     config = TimmConfig(model=name, classes=classes, channels=channels, side=side,
                         sides=_sides(request, side))
@@ -68,7 +67,7 @@ def prepare(request: TrainRequest, watch: Watcher) -> TrainJob:
     watch(Event("model", 2, 2, f"{supernet.space.size:.2g} networks, from "
                                f"{len(supernet.space.genes)} choices each"))
     return TrainJob(
-        run=_training(request, supernet, opened, watch),
+        run=(_training if request.epochs else _nothing)(request, origin, supernet, opened, watch),
         save=lambda: _save(request, supernet, config, images, opened),
         processes=started(device), threads=one_thread if side <= SMALL_SIDE else nullcontext)
 
@@ -95,21 +94,34 @@ def _start(request: TrainRequest, config: TimmConfig, watch: Watcher) -> nn.Modu
     return model
 
 
-def _training(request: TrainRequest, supernet: TimmSupernet, opened: Opened, watch: Watcher
-              ) -> Callable[[], None]:
-    if request.epochs == 0:
-        return lambda: None
+def _nothing(request: TrainRequest, origin: Mapping[str, Any], supernet: TimmSupernet,
+             opened: Opened, watch: Watcher) -> Callable[[], None]:
+    # A training of no epochs has its last checkpoint at once.
+    del watch
+    checkpoint = Checkpoint(path=request.checkpoint, identity={
+        **origin, "space": supernet.space.id, "preprocessing": repr(opened.task.preprocessing),
+        "images": len(opened.training), "fingerprint": opened.training.fingerprint()})
+
+    def run() -> None:
+        checkpoint.check()
+        if started(opened.task.device).is_first:
+            checkpoint.write({})
+
+    return run
+
+
+def _training(request: TrainRequest, origin: Mapping[str, Any], supernet: TimmSupernet,
+              opened: Opened, watch: Watcher) -> Callable[[], None]:
     assert request.batch_size is not None
     config = recipe(request)
-    workers = request.workers
-    if workers is None:  # on a CPU, training itself is what takes the time
-        workers = 0 if opened.task.device.type == "cpu" else min(MOST_WORKERS, usable_cores())
     data = ImageBatches(task=opened.task, data=opened.training, batch_size=request.batch_size,
-                        seed=request.seed, augmentation=AUGMENTATION, workers=workers)
+                        seed=request.seed, augmentation=request.augmentation,
+                        workers=image_workers(request.workers, opened.task.device))
     trainer = Trainer(
         supernet=supernet, task=opened.task, data=data, config=config,
         checkpoint=request.checkpoint, rule=sampling_rule(request, config, supernet, data),
-        criterion=_criterion(request, opened.task), validation=VALIDATION, log=request.log,
+        criterion=_criterion(request, opened.task), origin=origin, validation=VALIDATION,
+        log=request.log,
         on_step=lambda progress: watch(step_event(progress)),
         on_validation=lambda found: watch(_validated(found, config.epochs)))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from nas.core.errors import DataError, InputError
 from nas.core.protocols import Task
+from nas.pipeline.device import image_workers
 from supernets.tasks.checking import without_unreadable
 from supernets.tasks.idx import read_split
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
@@ -35,19 +36,24 @@ class TrainingImages:
     batches: Callable[[int, int], Batches]
 
 
-def training_images(task: Task, data: Path | None) -> TrainingImages:
+def training_images(task: Task, data: Path | None, *, dataset: str | None = None,
+                    workers: int | None = None) -> TrainingImages:
     """Returns the images to train on.
 
     Args:
         task: Of the network.
-        data: Folder of idx files or of class folders; None: the task's own training images, or
-            ``train_calib`` where it has none.
+        data: Folder of idx files or of class folders, or what `dataset` is in; None: the task's
+            own training images, or ``train_calib`` where it has none.
+        dataset: timm's name of what is in `data`; for tasks of timm supernets.
+        workers: Processes that make batches; None: as usual. For tasks of timm supernets.
 
     Raises:
-        InputError: A task that is not image classification.
+        InputError: A task that is not image classification, or one of images in memory with what
+            is not for such.
         DataError: No images, or images that do not fit the task or are validated or tested on.
     """
     if isinstance(task, ImageClassification):
+        _check_in_memory(dataset, workers)
         images = classification_images(task, data)
         return TrainingImages(
             described=_described(len(images.labels), data, own=False),
@@ -55,12 +61,12 @@ def training_images(task: Task, data: Path | None) -> TrainingImages:
                 task=task, data=images, batch_size=batch_size, seed=seed,
                 augmentation=Augmentation()))
     if isinstance(task, TimmImages):
-        found = _image_set(task, data)
+        found = image_set(task, data, dataset)
         return TrainingImages(
-            described=_described(len(found), data, own=task.training is not None),
+            described=_described(len(found), data, dataset, own=task.training is not None),
             batches=lambda batch_size, seed: ImageBatches(
                 task=task, data=found, batch_size=batch_size, seed=seed,
-                augmentation=TimmAugmentation()))
+                augmentation=TimmAugmentation(), workers=image_workers(workers, task.device)))
     raise InputError(f"image classifiers can be trained, and the task of this supernet is "
                      f"{type(task).__name__}")
 
@@ -104,13 +110,36 @@ def _in_memory(task: ImageClassification, splits: dict[str, ImageSet]) -> Labell
     return LabelledImages(np.stack(images), places[found.labels].astype(np.uint8))
 
 
-def _image_set(task: TimmImages, data: Path | None) -> ImageSet:
+def _check_in_memory(dataset: str | None, workers: int | None) -> None:
+    why = "is for supernets of timm models; this one's images are idx files, in memory"
+    if dataset is not None:
+        raise InputError(f"--dataset {dataset} {why}: give --data alone, a folder of idx files or "
+                         "of class folders")
+    if workers is not None:
+        raise InputError(f"--workers {workers} {why}, which no process need read: drop it")
+
+
+def image_set(task: TimmImages, data: Path | None, dataset: str | None = None) -> ImageSet:
+    """Returns images of any size to train on.
+
+    Args:
+        task: Of the network.
+        data: As for `training_images`.
+        dataset: As for `training_images`.
+
+    Raises:
+        InputError: `dataset` without `data`.
+        DataError: As for `training_images`.
+    """
     if data is None:
+        if dataset is not None:
+            raise InputError(f"--dataset {dataset} names what is in a folder; give that, too: "
+                             "--data DIR")
         own = task.splits.get(CALIBRATION) if task.training is None else task.training
         if own is None:
             raise _nothing_to_train_on()
         return own
-    found = _train_of(open_images("folder", data), task.labels)
+    found = _train_of(open_images(dataset or "folder", data), task.labels)
     readable, _ = without_unreadable(found, mode=task.preprocessing.mode)
     return without_held_out(readable, task)
 
@@ -158,7 +187,9 @@ def _same(one: ImageSet, position: int, other: ImageSet, place: int, mode: str) 
         np.asarray(one.image(position, mode)), np.asarray(other.image(place, mode)))
 
 
-def _described(count: int, data: Path | None, *, own: bool) -> str:
+def _described(count: int, data: Path | None, dataset: str | None = None, *, own: bool) -> str:
+    if data is not None and dataset is not None:
+        return f"{count} images of {dataset} in {data.resolve().name}"
     if data is not None:
         return f"{count} images of {data.resolve().name}"
     return f"{count} images of the supernet's {'own' if own else CALIBRATION}"

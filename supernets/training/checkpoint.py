@@ -41,10 +41,21 @@ class Checkpoint:
         Raises:
             DataError: The file is damaged or of another training.
         """
+        self._open(load, mmap=False)
+
+    def check(self) -> None:
+        """Does what `read` does but for giving the state: no tensor is read.
+
+        Raises:
+            DataError: The file is damaged or of another training.
+        """
+        self._open(lambda _: None, mmap=True)
+
+    def _open(self, load: Callable[[Mapping[str, Any]], None], *, mmap: bool) -> None:
         if not self.path.exists():
             return
         try:
-            state = torch.load(self.path, weights_only=True, map_location="cpu")
+            state = torch.load(self.path, weights_only=True, map_location="cpu", mmap=mmap)
             self._check(state["identity"])
             load(state)
         except DataError:
@@ -58,5 +69,5 @@ class Checkpoint:
         for name, value in self.identity.items():
             if saved.get(name) != value:
                 raise DataError(f"checkpoint {self.path} is of another training ({name} is "
-                                f"{saved.get(name)!r} there, {value!r} here); remove it or use "
-                                "another --out")
+                                f"{saved.get(name)!r} there, {value!r} here); give that again, "
+                                "remove it to start anew, or use another --out")

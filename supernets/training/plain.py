@@ -1,6 +1,7 @@
 """Trains one plain network, epoch by epoch."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from nas.core.errors import DataError
 from nas.core.protocols import Task
 from supernets.calibrate import recalibrate
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.tasks.timm_images import TimmImages
 from supernets.training.data import Augmentation, Batches, TrainingData
 from supernets.training.distill import Criterion, LabelLoss
 from supernets.training.recipe import Recipe
@@ -78,30 +80,28 @@ class PlainTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainFit:
+class RecipeFit(ABC):
     """Starts the training of networks, all by one recipe on the same images.
 
     Attributes:
         task: Of the networks.
-        images: Trained on: never those of a split that is validated on.
         recipe: Its seed is replaced by each network's own.
         batch_size: Of each step.
-        augmentation: None leaves images as they are.
 
     Raises:
-        DataError: Images that are not of the task, or fewer than one batch.
+        DataError: Fewer images than one batch.
     """
 
-    task: ImageClassification
-    images: LabelledImages
+    task: ImageClassification | TimmImages
     recipe: Recipe
     batch_size: int = BATCH_SIZE
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        self._data(0).checked_steps_per_epoch()
-        self.task.to_input(self.images.images[:1])
-        self.task.to_targets(self.images.labels)
+        self.batches(0).checked_steps_per_epoch()
+
+    @abstractmethod
+    def batches(self, seed: int) -> Batches:
+        """Returns the batches of one training: never of a split that is validated on."""
 
     @property
     def epochs(self) -> int:
@@ -110,7 +110,7 @@ class PlainFit:
 
     def identity(self) -> dict[str, Any]:
         """Returns what must be equal for a training to be continued: JSON values."""
-        found = {**asdict(self.recipe), **self._data(0).identity()}
+        found = {**asdict(self.recipe), **self.batches(0).identity()}
         del found["seed"], found["data_seed"]
         return found
 
@@ -118,9 +118,32 @@ class PlainFit:
         """Returns the training of a network, at its start."""
         recipe = Recipe(**{**asdict(self.recipe), "seed": seed})
         return PlainTraining(module.to(device=self.task.device), task=self.task,
-                             data=self._data(seed), recipe=recipe)
+                             data=self.batches(seed), recipe=recipe)
 
-    def _data(self, seed: int) -> TrainingData:
+
+@dataclass(frozen=True, kw_only=True)
+class PlainFit(RecipeFit):
+    """The same on images in memory.
+
+    Attributes:
+        images: Trained on.
+        augmentation: None leaves images as they are.
+
+    Raises:
+        DataError: Images that are not of the task, or fewer than one batch.
+    """
+
+    task: ImageClassification
+    images: LabelledImages
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        RecipeFit.__post_init__(self)
+        self.task.to_input(self.images.images[:1])
+        self.task.to_targets(self.images.labels)
+
+    def batches(self, seed: int) -> TrainingData:
+        """Returns the batches of one training."""
         return TrainingData(task=self.task, data=self.images, batch_size=self.batch_size,
                             seed=seed, augmentation=self.augmentation)
 

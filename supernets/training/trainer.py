@@ -83,6 +83,8 @@ class Trainer:
         rule: Which architectures a step runs, and whether the first one teaches the others.
         criterion: The loss of the first one, and of the others if it does not teach them; by
             default that against labels, smoothed as `config` has it.
+        origin: What else must be equal for a checkpoint to be continued, by name: plain values
+            that say, for one, which weights the supernet starts with.
         validation: After each epoch, on the weights that would be the result; None for none.
         log: Folder of a log for TensorBoard; None for none.
         on_step: Called after each step.
@@ -97,6 +99,7 @@ class Trainer:
     checkpoint: Path
     rule: SamplingRule = field(default_factory=Sandwich)
     criterion: Criterion | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
     validation: Validation | None = None
     log: Path | None = None
     on_step: Callable[[Progress], None] | None = None
@@ -220,5 +223,6 @@ class _Run:
         trainer = self._trainer
         config = asdict(self._config)
         del config["checkpoint_s"]
-        return {"space": trainer.supernet.space.id, **config, **trainer.data.identity(),
-                "rule": repr(trainer.rule), "criterion": self._criterion.identity()}
+        return {**trainer.origin, "space": trainer.supernet.space.id, **config,
+                **trainer.data.identity(), "rule": repr(trainer.rule),
+                "criterion": self._criterion.identity()}

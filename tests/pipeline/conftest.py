@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from timm_trainings import SIDE as PICTURE_SIDE
+from timm_trainings import quick_profile, write_pictures
 
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import CACHE_VARIABLE, user_store
 from nas.pipeline.compose import load_supernet
+from nas.pipeline.config import make_config
 from nas.pipeline.design import load_design
 from nas.pipeline.run_dir import RunDir
-from nas.pipeline.search import SearchResult
+from nas.pipeline.search import SearchResult, run_search
 from nas.pipeline.train import TrainRequest, make_request, train
 from nas.search.ledger import Ledger, ledger_equal, read_ledger
 
@@ -105,3 +108,44 @@ def trained(request_for: Callable[..., TrainRequest],
             tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted training; not to be changed."""
     return train(request_for(tmp_path_factory.mktemp("out") / "supernet"))
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures for each of three classes."""
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def timm_request(image_folder: Path) -> Callable[..., TrainRequest]:
+    """Makes the request of a short training of a timm model."""
+    def make(out: Path, **options: Any) -> TrainRequest:
+        return make_request({"supernet": "timm:test_resnet", "data": image_folder, "out": out,
+                             "image_size": PICTURE_SIDE, "epochs": 2, "batch_size": 16, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def timm_folder(timm_request: Callable[..., TrainRequest],
+                tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted training; not to be changed."""
+    return train(timm_request(tmp_path_factory.mktemp("out") / "net"))
+
+
+@pytest.fixture(scope="session")
+def timm_cache(timm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with a profile of this machine for the space of `timm_folder`."""
+    cache = tmp_path_factory.mktemp("timm-cache")
+    quick_profile(timm_folder, cache)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def timm_run(timm_folder: Path, timm_cache: Path,
+             tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search of `timm_folder`; not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(timm_cache))
+        return run_search(make_config({"supernet": str(timm_folder), "budget": 4, "ask": 4, "out":
+                                       tmp_path_factory.mktemp("runs") / "run"})).run_dir

@@ -210,7 +210,9 @@ def test_images_of_ones_own_are_trained_on_but_not_those_held_out(
     ({"epochs": 0}, "--epochs: .* greater than or equal to 1"),
     ({"learning_rate": 0.0}, "--learning-rate: .* greater than 0"),
     ({"optimizer": "lion"}, "--optimizer: "), ({"batch_size": 1}, "--batch-size: "),
-    ({"data": Path("nowhere")}, "nowhere does not exist")])
+    ({"data": Path("nowhere")}, "nowhere does not exist"), ({"workers": -1}, "--workers: "),
+    ({"workers": 2}, "--workers 2 is for supernets of timm models; this one's images are idx"),
+    ({"dataset": "torch/cifar10", "data": Path()}, "--dataset torch/cifar10 is for supernets of")])
 def test_bad_options_are_one_line(copy: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         tune(copy, **options)

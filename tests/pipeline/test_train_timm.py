@@ -5,62 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file
+from timm_trainings import CLASSES, EACH, SIDE, quick_profile
 
 from cli.main import main
-from hardware_profiles.host import HostConfig, profile_host
-from hardware_profiles.profile import MeasureProtocol
-from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
+from hardware_profiles.store import CACHE_VARIABLE
 from nas.core.errors import DataError, InputError, RunInterrupted
 from nas.core.locks import locked
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.design import load_design
 from nas.pipeline.events import Event
-from nas.pipeline.train import TrainRequest, make_request, train
-
-CLASSES = ("bar", "dot", "frame")
-EACH, SIDE = 60, 32
-
-
-def picture(label: int, rng: np.random.Generator) -> Image.Image:
-    """A noisy picture whose class can be seen."""
-    pixels = rng.integers(0, 100, (36, 40, 3), dtype=np.uint8)
-    part = (slice(14, 20), slice(12, 24), slice(0, 7))[label]
-    pixels[part, part if label == 1 else slice(None)] += 120
-    return Image.fromarray(pixels)
-
-
-@pytest.fixture(scope="session")
-def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, name in enumerate(CLASSES):
-        (root / name).mkdir()
-        for number in range(EACH):
-            picture(label, rng).save(root / name / f"{number:03d}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def timm_request(image_folder: Path) -> Callable[..., TrainRequest]:
-    def make(out: Path, **options: Any) -> TrainRequest:
-        return make_request({"supernet": "timm:test_resnet", "data": image_folder, "out": out,
-                             "image_size": SIDE, "epochs": 2, "batch_size": 16, **options})
-
-    return make
-
+from nas.pipeline.train import TrainRequest, train
 
 Request = Callable[..., TrainRequest]
-
-
-@pytest.fixture(scope="session")
-def timm_folder(timm_request: Request, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted training; not to be changed."""
-    return train(timm_request(tmp_path_factory.mktemp("out") / "net"))
 
 
 def test_training_tells_of_model_steps_and_validations(timm_request: Request,
@@ -189,7 +149,12 @@ def test_every_option_of_training(timm_request: Request, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"rule": "sandwhich"}, "--rule 'sandwhich' is none of sandwich"),
-    ({"rule": "pareto"}, "--rule 'pareto' is none of"),
+    ({"rule": "pareto"}, "--rule pareto draws around .*: give it with --front RUN_DIR"),
+    ({"front": Path("run")}, "--rule pareto draws around .*, and no other rule does"),
+    ({"rule": "pareto", "front": Path("nowhere")}, "run folder nowhere does not exist"),
+    ({"crop_scale": "0.5"}, "--crop-scale: "), ({"crop_scale": "1,0.5"}, "--crop-scale 1.0,0.5 is"),
+    ({"random_erasing": 1.5}, "--random-erasing: "), ({"mixup": -1}, "--mixup: "),
+    ({"auto_augment": "rand-x9"}, "timm does not take this augmentation .*'rand-x9'"),
     ({"resolutions": "32,64"}, "--resolutions 32,64: each must be below"),
     ({"resolutions": "small"}, "--resolutions"),
     ({"importance": "size"}, "--importance 'size' is none of activation"),
@@ -249,14 +214,6 @@ def test_a_model_that_is_no_supernet_yet(capsys: pytest.CaptureFixture[str], com
 
 
 # The whole story
-
-def quick_profile(folder: Path, cache: Path) -> None:
-    design = load_design(str(folder))
-    quick = HostConfig(calib_nets=10, test_nets=10, protocol=MeasureProtocol(
-        warm_up=1, runs=3, passes=2, max_passes=2))
-    ProfileStore(cache / "profiles").save(profile_host(
-        design.space, design.vocabulary, design.block_ids, seed=0, config=quick))
-
 
 def story(folder: Path, base: Path, capsys: pytest.CaptureFixture[str], *, budget: int
           ) -> dict[str, Any]:
