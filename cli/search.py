@@ -38,7 +38,7 @@ def search(
         help="Weights that a training starts with: inherited or scratch.")] = "inherited",
     train_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     data: Annotated[Path | None, typer.Option(
-        help="Folder of the training images, as for `nas train`; the supernet's own few if "
+        help="Folder of the training images, as for `nas train`; the supernet's own if "
              "absent.")] = None,
     searcher: Annotated[str, typer.Option(
         help="See `nas list searchers`; or optuna:MODULE:CLASS, any sampler of Optuna's.")]

@@ -50,8 +50,8 @@ class SearchConfig(BaseModel):
         train_epochs: Passes over the training images, of each network.
         train_from: Whether a training starts with the supernet's weights or with new ones.
         train_lr: Peak learning rate; None: as `nas.pipeline.trained` has it.
-        data: Folder whose training images (idx files, as for `nas train`) networks are trained
-            on; None: the supernet's ``train_calib`` images.
+        data: Folder whose training images (as for `nas train`) networks are trained on; None:
+            the supernet's own training images, or ``train_calib``.
         searcher: A registered name or ``module:attribute``.
         searcher_options: Keyword → value, for the searcher.
         budget: Full validations.
