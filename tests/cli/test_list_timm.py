@@ -16,11 +16,13 @@ def listed(capsys, pattern):
 def test_at_least_a_hundred_timm_models_are_listed_with_axes_and_sizes(capsys):
     rows = listed(capsys, "*")
     assert len(rows) >= 100
-    assert {row["family"] for row in rows} == {"inverted_residual", "resnet", "vit", "convnext"}
+    assert {row["family"] for row in rows} == {"inverted_residual", "resnet", "vit", "convnext",
+                                               "regnet"}
     assert all(row["axes"] and row["space_size"] > 1 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet18", "test_vit", "convnext_atto"])
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet18", "test_vit", "convnext_atto",
+                                  "regnetx_002"])
 def test_what_is_listed_is_what_a_model_gives(capsys, name):
     [row] = listed(capsys, name)
     space = Elastic("timm:x", describe_model(timm.create_model(name))).space
