@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.core.arch import Value
 from nas.core.blocks import Block
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray

@@ -48,9 +48,7 @@ class ExpectedCost:
         known = {name: values.double() for name, values in probabilities.items()}
         for name, pick in self._picked.items():
             among = [known[gene] for gene in pick.genes]
-            shares = [1.0] if pick.by is None else known[pick.by].unbind()
-            known[name] = torch.stack([share * values for share, values in
-                                       zip(shares, among, strict=True)]).sum(0)
+            known[name] = among[0] if pick.by is None else known[pick.by] @ torch.stack(among)
         total = torch.tensor(self._offset, dtype=torch.float64)
         for genes, costs in self._slots:
             mean = costs

@@ -75,6 +75,11 @@ class Relaxed(nn.Module):
         finally:
             self._now.draws = None
 
+    @property
+    def depth_genes(self) -> frozenset[str]:
+        """The genes that are depths of stages."""
+        return frozenset(map(depth_gene, self.elastic.facts.stages)) & set(self._genes)
+
     def copy_into(self, model: nn.Module, arch: Arch) -> None:
         """Gives a model the weights, so that a subnet of it has those of one architecture here.
 
@@ -124,9 +129,10 @@ class Relaxed(nn.Module):
             axis = axes[0]
             gene = None if axis is None else self._genes.get(axis.dim)
             widths = [] if axis is None or gene is None else _entries(layout, axis, gene)
-            kind = NarrowConv if isinstance(layer, nn.Conv2d) else NarrowLinear
-            _replace(self.model, path, kind(layer, None if gene is None else gene.name, widths,
-                                            self._now))
+            name = None if gene is None else gene.name
+            _replace(self.model, path, NarrowConv(layer, name, widths, self._now)
+                     if isinstance(layer, nn.Conv2d)
+                     else NarrowLinear(layer, name, widths, self._now))
 
 
 class NarrowConv(nn.Module):

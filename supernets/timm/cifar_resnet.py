@@ -40,7 +40,8 @@ class CifarBasicBlock(nn.Module):
         out = self.act1(self.bn1(self.conv1(x_BCHW)))
         out = self.bn2(self.conv2(out))
         out = out + fitted(self.downsample(x_BCHW), out.shape[1])
-        return self.act2(out)
+        activated: Tensor = self.act2(out)
+        return activated
 
 
 class CifarBottleneck(nn.Module):
@@ -68,7 +69,8 @@ class CifarBottleneck(nn.Module):
         out = self.act2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         out = out + fitted(self.downsample(x_BCHW), out.shape[1])
-        return self.act3(out)
+        activated: Tensor = self.act3(out)
+        return activated
 
 
 class CifarResNet(nn.Module):
@@ -156,17 +158,16 @@ _SHAPES = {20: (CifarBasicBlock, 3), 32: (CifarBasicBlock, 5), 56: (CifarBasicBl
            110: (CifarBasicBlock, 18), 164: (CifarBottleneck, 18)}
 NAMES = tuple(f"cifar_resnet{layers}{half}" for layers in _SHAPES for half in ("", "_half"))
 
-default_cfgs = generate_default_cfgs({name: _CONFIG for name in NAMES})  # timm looks for this name
+default_cfgs = generate_default_cfgs(dict.fromkeys(NAMES, _CONFIG))  # where timm looks
 
 
 def _entry(name: str) -> Callable[..., nn.Module]:
     layers, _, half = name.removeprefix("cifar_resnet").partition("_")
     block, depth = _SHAPES[int(layers)]
-    shape = {"block": block, "depth": depth, "width": 0.5 if half else 1.0}
+    shape: dict[str, Any] = {"block": block, "depth": depth, "width": 0.5 if half else 1.0}
 
     def make(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        model: nn.Module = build_model_with_cfg(CifarResNet, name, pretrained, **shape, **kwargs)
-        return model
+        return build_model_with_cfg(CifarResNet, name, pretrained, **{**shape, **kwargs})
 
     make.__name__ = make.__qualname__ = name
     make.__module__ = __name__

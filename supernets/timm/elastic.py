@@ -164,8 +164,8 @@ class Elastic:
     @cached_property
     def kernels(self) -> Mapping[str, Kernel]:
         """Gene → its convolution."""
-        return {} if not self.ratios.kernels else {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
-                for gene, kernel in block_kernels(stage, place).items()}
+        return {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
+                for gene, kernel in block_kernels(stage, place).items() if self.ratios.kernels}
 
     @cached_property
     def _dims(self) -> list[Dim]:

@@ -1,0 +1,154 @@
+"""A limit on what a network costs, and networks moved to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.core.arch import Arch
+from nas.core.errors import InputError
+from nas.core.space import GeneSpace
+from nas.core.types import FloatArray, IntArray
+from nas.core.vocabulary import Vocabulary
+from supernets.tas.expected_cost import ExpectedCost
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkCost:
+    """One cost of a space's networks.
+
+    Attributes:
+        metric: Such as ``"macs"``.
+        space: Of the networks.
+        vocabulary: Its blocks.
+        predict: Codes (N, genes) → the cost of each, (N,).
+        shares: One code (genes,) → what each block of the vocabulary adds to the cost of
+            networks like that one, (blocks,). The same array where that is the same for all.
+    """
+
+    metric: str
+    space: GeneSpace
+    vocabulary: Vocabulary
+    predict: Callable[[IntArray], FloatArray]
+    shares: Callable[[IntArray], FloatArray]
+
+    def of(self, arch: Arch) -> float:
+        """Returns the cost of one network."""
+        return float(self.predict(self.space.encode([arch]))[0])
+
+    def expected(self, arch: Arch) -> ExpectedCost:
+        """Returns the mean cost of distributions around a network; exact there."""
+        code = self.space.encode([arch])
+        table = self.shares(code[0])
+        ids = self.vocabulary.block_ids(code)[0]
+        offset = self.of(arch) - float(table[ids[ids >= 0]].sum())
+        return ExpectedCost(self.vocabulary, table, offset=offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a pruned network may cost.
+
+    Attributes:
+        cost: What is counted.
+        limit: Not to be exceeded.
+        slack: A network is near enough from (1 − slack) · limit on.
+
+    Raises:
+        InputError: No network of the space is within the limit, or all are.
+    """
+
+    cost: NetworkCost
+    limit: float
+    slack: float = 0.02
+
+    def __post_init__(self) -> None:
+        least, most = (self.cost.of(self.cost.space.extreme(largest=end)) for end in (False, True))
+        if self.limit < least:
+            raise InputError(f"a budget of {self.limit:,.6g} {self.cost.metric} is less than the "
+                             f"smallest network of this space costs, {least:,.6g} "
+                             f"({least / most:.1%} of the whole one); ask for that or more, or "
+                             "exclude fewer layers")
+        if self.limit > most:
+            raise InputError(f"a budget of {self.limit:,.6g} {self.cost.metric} is more than the "
+                             f"whole network costs, {most:,.6g}; there is nothing to prune")
+
+    def is_met(self, cost: float) -> bool:
+        """Returns whether a cost is near the limit and not above it."""
+        return (1.0 - self.slack) * self.limit <= cost <= self.limit
+
+
+Preferences = Mapping[str, Sequence[float]]  # gene → how much each of its choices is wanted
+
+
+def best_within(budget: Budget, preferences: Preferences) -> Arch:
+    """Returns a network near the budget whose choices are wanted most.
+
+    From the choices wanted most one gene at a time is moved to the next choice down, then up, the
+    one that gives least (most) preference for the cost, until the budget is met. Where a space is
+    too coarse for its slack, the network is the nearest that was found below the limit.
+
+    Args:
+        budget: To be met.
+        preferences: Of every gene: higher is more.
+
+    Raises:
+        InputError: The way down ends above the limit.
+    """
+    space = budget.cost.space
+    wanted = [np.asarray(preferences[gene.name], dtype=np.float64) for gene in space.genes]
+    code = space.canonical_codes(np.array([[values.argmax() for values in wanted]]))[0]
+    cost = float(budget.cost.predict(code[None])[0])
+    while cost > budget.limit:
+        code, cost = _step_down(budget, wanted, code, cost)
+    while not budget.is_met(cost):
+        moved = _step_up(budget, wanted, code, cost)
+        if moved is None:
+            break
+        code, cost = moved
+    return space.decode(code[None])[0]
+
+
+def _step_down(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cost: float
+               ) -> tuple[IntArray, float]:
+    near, gain = _neighbours(budget.cost.space, wanted, code, -1)
+    costs = budget.cost.predict(near) if len(near) else np.empty(0)
+    saved = cost - costs
+    useful = np.flatnonzero(saved > 0)
+    if not len(useful):
+        raise InputError(f"no network of {budget.cost.metric} {budget.limit:,.6g} or less was "
+                         "found by narrowing one layer at a time; ask for more")
+    best = useful[np.argmax(gain[useful] / saved[useful])]
+    # A small step that suffices is better than a large one.
+    enough = useful[costs[useful] <= budget.limit]
+    if len(enough):
+        best = enough[np.argmax(gain[enough] - 1e-9 * saved[enough])]
+    return near[best], float(costs[best])
+
+
+def _step_up(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cost: float
+             ) -> tuple[IntArray, float] | None:
+    near, gain = _neighbours(budget.cost.space, wanted, code, +1)
+    costs = budget.cost.predict(near) if len(near) else np.empty(0)
+    useful = np.flatnonzero((costs > cost) & (costs <= budget.limit))
+    if not len(useful):
+        return None
+    best = useful[np.argmax(gain[useful] / (costs[useful] - cost))]
+    return near[best], float(costs[best])
+
+
+def _neighbours(space: GeneSpace, wanted: Sequence[FloatArray], code: IntArray, direction: int
+                ) -> tuple[IntArray, FloatArray]:
+    # Canonical codes with one live gene moved, and what that changes of the preference.
+    live = space.active(code[None])[0]
+    rows, gains = [], []
+    for place, values in enumerate(wanted):
+        moved = int(code[place]) + direction
+        if live[place] and 0 <= moved < len(values):
+            row = code.copy()
+            row[place] = moved
+            rows.append(row)
+            gains.append(values[moved] - values[code[place]])
+    if not rows:
+        return np.empty((0, len(code)), dtype=code.dtype), np.empty(0)
+    return space.canonical_codes(np.stack(rows)), np.array(gains)
