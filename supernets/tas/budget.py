@@ -77,6 +77,21 @@ class Budget:
         """Returns whether a cost is near the limit and not above it."""
         return (1.0 - self.slack) * self.limit <= cost <= self.limit
 
+    def require_reached(self, least: float, where: str) -> None:
+        """Checks that the least cost that a method can reach is within the limit.
+
+        Args:
+            least: That cost.
+            where: What is the method's own restriction, such as ``"at full depth"``.
+
+        Raises:
+            InputError: It is not.
+        """
+        if least > self.limit:
+            raise InputError(f"{where} no network costs less than {least:,.6g} "
+                             f"{self.cost.metric}, and the budget is {self.limit:,.6g}; ask for "
+                             "more, or use a method that may do more")
+
 
 Preferences = Mapping[str, Sequence[float]]  # gene → how much each of its choices is wanted
 

@@ -104,19 +104,21 @@ class TimmSupernet(nn.Module):
     @property
     def vocabulary(self) -> Sequence[Block]:
         """Every distinct block of the space, in fixed order."""
-        return self._vocabulary.blocks
+        return self.slots.blocks
 
     def block_ids(self, codes: IntArray) -> IntArray:
         """Returns the vocabulary id in each slot, (N, slots), −1 where there is no block."""
-        return self._vocabulary.block_ids(codes)
+        return self.slots.block_ids(codes)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
+    def slots(self) -> Vocabulary:
+        """The blocks and which genes decide what stands where."""
         shape = tuple(self.task.example_inputs(1, np.random.default_rng(0)).shape[1:])
-        return build_vocabulary(self._meta, self.elastic, shape)
+        return build_vocabulary(self.meta, self.elastic, shape)
 
     @cached_property
-    def _meta(self) -> nn.Module:
+    def meta(self) -> nn.Module:
+        """The model on the meta device, in evaluation mode: shapes without numbers."""
         return copy.deepcopy(self.model).to("meta").eval()
 
     def _tensors(self, skeleton: _Skeleton) -> dict[str, Tensor]:
@@ -127,7 +129,7 @@ class TimmSupernet(nn.Module):
         found = self._skeletons.get(arch)
         if found is None:
             subnet = self.elastic.subnet(arch)
-            module, names = narrowed(self._meta, self.elastic.facts.layout, subnet)
+            module, names = narrowed(self.meta, self.elastic.facts.layout, subnet)
             if subnet.side is not None:
                 module = AtResolution(module, subnet.side)
                 names = {f"{NETWORK}.{name}": original for name, original in names.items()}

@@ -45,7 +45,7 @@ def precrop(subject: Subject) -> Arch:
         return code
 
     low, high = 0.0, float(max(costs.values()))
-    _require(subject, at(low))
+    budget.require_reached(float(budget.cost.predict(at(low))[0]), "at full depth")
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         met = float(budget.cost.predict(at(middle))[0]) <= budget.limit

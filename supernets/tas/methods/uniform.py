@@ -3,7 +3,6 @@
 import numpy as np
 
 from nas.core.arch import Arch
-from nas.core.errors import InputError
 from nas.core.space import Gene
 from nas.core.types import IntArray
 from supernets.tas.subject import Subject
@@ -34,10 +33,7 @@ def uniform(subject: Subject) -> Arch:
         return float(budget.cost.predict(at(part))[0])
 
     low, high = 0.0, 1.0
-    if cost(low) > budget.limit:
-        raise InputError(f"at full depth the narrowest network costs {cost(low):,.6g} "
-                         f"{budget.cost.metric}, above the budget of {budget.limit:,.6g}; uniform "
-                         "widths cannot reach it: ask for more, or use another method")
+    budget.require_reached(cost(low), "at full depth")
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) <= budget.limit else (low, middle)
