@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from supernets.timm.cifar_resnet import register
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
 from supernets.timm.layout import tensors_of
@@ -32,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mobilenetv3_small_050": {},
     "mobilenetv4_conv_small_035": {},
     "tf_efficientnet_lite0": {},
+    "test_efficientnet_ln": {},
     "efficientnet_es": {},
     "lcnet_035": {},
     "test_resnet": {},
@@ -42,6 +44,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "ecaresnet26t": {},
     "test_vit": {"img_size": 64},
     "test_vit2": {"img_size": 64},
+    "test_vit4": {"img_size": 64},
     "deit_tiny_distilled_patch16_224": {"img_size": 64},
     "vit_tiny_patch16_224": {"img_size": 64},
     "test_convnext": {},
@@ -52,8 +55,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "regnetz_005": SMALL_REGNET,
     "regnetv_040": {**SMALL_REGNET, "downsample": "avg"},
     "regnety_040_sgn": SMALL_REGNET,
+    "cifar_resnet20": {"width": 0.5},
+    "cifar_resnet164": {"depth": 2},
 }
 SIDE = 64
+
+register()
 
 
 def make_model(name: str, *, seed: int = 0) -> nn.Module:

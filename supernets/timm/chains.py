@@ -5,6 +5,7 @@ from typing import Any
 
 from timm.layers.blur_pool import BlurPool2d
 from timm.layers.eca import EcaModule
+from timm.layers.global_context import GlobalContext
 from timm.layers.squeeze_excite import EffectiveSEModule, SEModule
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
@@ -13,6 +14,7 @@ from supernets.timm.layout import Axis, Layout
 
 _SQUEEZE = {SEModule: ("fc1", "fc2"), SqueezeExcite: ("conv_reduce", "conv_expand"),
             EffectiveSEModule: ("fc", "fc")}
+_ATTENTION = (EcaModule, GlobalContext)
 
 
 def chain(layout: Layout, model: nn.Module, paths: Iterable[str], source: str | None,
@@ -51,12 +53,22 @@ def _layers(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
         layer = model.get_submodule(path)
     except AttributeError:
         return
-    if isinstance(layer, nn.Conv2d | nn.Linear | EcaModule | BlurPool2d | nn.BatchNorm2d
-                  | nn.GroupNorm) or type(layer) in _SQUEEZE or not any(layer.children()):
+    if (isinstance(layer, nn.Conv2d | nn.Linear | BlurPool2d) or _is_norm(layer)
+            or _is_attention(layer) or not any(layer.children())):
         yield path, layer
     else:
         for name, _ in layer.named_children():
             yield from _layers(model, f"{path}.{name}")
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    # timm's may have an activation as a child.
+    return isinstance(layer, nn.BatchNorm2d | nn.GroupNorm) or hasattr(layer, "normalized_shape")
+
+
+def _is_attention(layer: nn.Module) -> bool:
+    # Over channels or images: its own layers do not stand one after the other.
+    return isinstance(layer, _ATTENTION) or type(layer) in _SQUEEZE
 
 
 def _changes_width(layer: nn.Module) -> bool:

@@ -114,7 +114,7 @@ def _tell(layer: Any) -> None:
         layer.out_features, layer.in_features = layer.weight.shape
     elif issubclass(kind, nn.modules.batchnorm._BatchNorm) and layer.weight is not None:
         layer.num_features = layer.weight.shape[0]
-    elif issubclass(kind, nn.LayerNorm) and layer.weight is not None:
+    elif hasattr(layer, "normalized_shape") and layer.weight is not None:
         layer.normalized_shape = tuple(layer.weight.shape)
     elif issubclass(kind, Attention):
         layer.attn_dim = layer.proj.weight.shape[1]

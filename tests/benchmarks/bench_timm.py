@@ -120,7 +120,7 @@ def make(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def glance(name: str) -> dict[str, Any]:
-    """Returns whether a model's largest architecture is the model, its axes and space's size."""
+    """Returns whether the largest architecture is the model and the smallest runs, and the space."""
     try:
         model, shape = make(name)
         facts = describe_model(model)
@@ -131,6 +131,10 @@ def glance(name: str) -> dict[str, Any]:
     net = TimmSupernet(model, Elastic(f"timm:{name}", facts), Images(shape)).eval()
     x = net.task.example_inputs(1, np.random.default_rng(SEED))
     apart = difference(net(x, net.space.extreme(largest=True)), model(x))
+    try:
+        net(x, net.space.extreme(largest=False))
+    except RuntimeError as error:
+        return {"supported": False, "why": f"the smallest: {str(error).splitlines()[0][:140]}"}
     return {"supported": True, "family": facts.family, "largest_is_timm": apart,
             "axes": axes(net), "genes": len(net.space.genes), "space_size": net.space.size,
             "params": sum(parameter.numel() for parameter in model.parameters())}
