@@ -146,7 +146,9 @@ def projection(source: int, width: int, stride: int) -> nn.Module:
     """Returns a shortcut: average pooling and a 1×1 convolution where the sides shrink."""
     if stride == 1 and source == width:
         return nn.Identity()
-    pool = [nn.AvgPool2d(stride, stride)] if stride > 1 else []
+    # Odd sides are rounded up, as the convolutions round them.
+    pool = [nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+            ] if stride > 1 else []
     return nn.Sequential(*pool, nn.Conv2d(source, width, 1, bias=False), nn.BatchNorm2d(width))
 
 
