@@ -12,6 +12,7 @@ from nas.core.errors import SpaceError
 from nas.core.protocols import Task
 from supernets.timm.create import create_model
 from supernets.timm.elastic import Elastic, Ratios
+from supernets.timm.excluded import excluding
 from supernets.timm.families import ModelFacts, describe_model
 from supernets.timm.supernet import TimmSupernet
 
@@ -29,6 +30,11 @@ class TimmConfig(BaseModel):
         inner: `Ratios.inner`.
         width: `Ratios.width`.
         depth: `Ratios.depth`.
+        depth_step: `Ratios.depth_step`.
+        multiple: `Ratios.multiple`.
+        nearest: `Ratios.nearest`.
+        kernels: `Ratios.kernels`.
+        exclude: Patterns of layers that are left as they are: see `excluding`.
         drop_order: `Elastic.drop_order`.
         sides: `Elastic.sides`.
     """
@@ -42,6 +48,11 @@ class TimmConfig(BaseModel):
     inner: tuple[float, ...] = Ratios().inner
     width: tuple[float, ...] = Ratios().width
     depth: float = Ratios().depth
+    depth_step: int = Ratios().depth_step
+    multiple: int = Ratios().multiple
+    nearest: bool = Ratios().nearest
+    kernels: bool = Ratios().kernels
+    exclude: tuple[StrictStr, ...] = ()
     drop_order: dict[StrictStr, tuple[int, ...]] = {}
     sides: tuple[int, ...] = ()
 
@@ -52,13 +63,29 @@ class TimmConfig(BaseModel):
         Raises:
             SpaceError: Ratios out of range.
         """
-        return Ratios(inner=self.inner, width=self.width, depth=self.depth)
+        return Ratios(inner=self.inner, width=self.width, depth=self.depth,
+                      depth_step=self.depth_step, multiple=self.multiple, nearest=self.nearest,
+                      kernels=self.kernels)
+
+    def facts(self, model: nn.Module) -> ModelFacts:
+        """Returns what is elastic in the model, without the layers that are excluded.
+
+        Raises:
+            InputError: Nothing is, or a pattern matches no layer.
+        """
+        found = describe_model(model)
+        if not self.exclude:
+            return found
+        return excluding(found, self.exclude, [path for path, _ in model.named_modules() if path])
 
     def elastic(self, facts: ModelFacts) -> Elastic:
         """Returns the space of the model.
 
         Its id names all that decides the genes and which blocks a depth keeps: the model, the
         version, the side, and by a hash what differs from the defaults.
+
+        Args:
+            facts: Of the model: see `facts`.
 
         Raises:
             SpaceError: Ratios or sides out of range.
@@ -72,8 +99,14 @@ class TimmConfig(BaseModel):
         other: dict[str, Any] = {"drop_order": order} if order else {}
         if self.sides:
             other["sides"] = self.sides
-        if self.ratios != Ratios():
-            other["ratios"] = [self.inner, self.width, self.depth]
+        first, usual_ratios = ("inner", "width", "depth"), Ratios()
+        if any(getattr(self, name) != getattr(usual_ratios, name) for name in first):
+            other["ratios"] = [getattr(self, name) for name in first]
+        for name in ("depth_step", "multiple", "nearest", "kernels"):
+            if getattr(self, name) != getattr(usual_ratios, name):
+                other[name] = getattr(self, name)
+        if self.exclude:
+            other["exclude"] = sorted(self.exclude)
         end = f"-{hashlib.sha256(json.dumps(other).encode()).hexdigest()[:8]}" if other else ""
         return Elastic(f"timm:{self.model}/{VERSION}@{self.side}{end}", facts, self.ratios,
                        self.drop_order, self.sides)
@@ -97,4 +130,4 @@ class TimmConfig(BaseModel):
             SpaceError: Ratios out of range.
         """
         model = self.make_model()
-        return TimmSupernet(model, self.elastic(describe_model(model)), task)
+        return TimmSupernet(model, self.elastic(self.facts(model)), task)

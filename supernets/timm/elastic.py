@@ -149,7 +149,7 @@ class Elastic:
         """The widths that stages of untied blocks pass on, as the space's genes say them."""
         found = {}
         for stage in self.facts.stages:
-            if stage.out is None:
+            if stage.out is None or self.facts.layout.dims[stage.out].fixed:
                 continue
             last = {len(stage.blocks) - gone: [
                 block for place, block in enumerate(stage.blocks)

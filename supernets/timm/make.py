@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.core.protocols import Batch, Task
 from supernets.timm.config import TimmConfig
-from supernets.timm.families import ModelFacts, describe_model
+from supernets.timm.families import ModelFacts
 from supernets.timm.importance import (
     Importance,
     by_activation,
@@ -40,7 +40,7 @@ def make_supernet(model: nn.Module, config: TimmConfig, task: Task, *,
     Raises:
         InputError: Nothing in the model is elastic, or there is no such importance.
     """
-    facts = describe_model(model)
+    facts = config.facts(model)
     if importance not in IMPORTANCE:
         raise InputError(f"importance {importance!r} is none of {', '.join(IMPORTANCE)}")
     model.eval()

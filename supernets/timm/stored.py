@@ -24,7 +24,6 @@ from supernets.tasks.checking import ProgressCallback
 from supernets.tasks.preprocessing import Preprocessing
 from supernets.tasks.timm_images import Opened, TimmImages, open_task
 from supernets.timm.config import TimmConfig
-from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
 from supernets.timm.vocabulary import build_vocabulary
 
@@ -129,7 +128,7 @@ def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace
                              "without another one")
         config = config.model_copy(update={"side": resolution})
     model = config.make_model()
-    elastic = config.elastic(describe_model(model))
+    elastic = config.elastic(config.facts(model))
     shape = (config.channels, config.side, config.side)
     return elastic.space, build_vocabulary(model.to("meta"), elastic, shape)
 
