@@ -41,12 +41,14 @@ class BlockFacts:
         droppable: Whether the network works without it: input and output are of one shape and
             the block adds to its input.
         kernels: Gene suffix → a depthwise convolution with a kernel larger than 3.
+        source: The width of its input, where that depends on which blocks in front of it stay.
     """
 
     path: str
     target: str | None
     droppable: bool = False
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +166,20 @@ def _untied(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockF
     block: Any = model.get_submodule(path)
     convs = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
     target = layout.add(f"{place.prefix}.width", getattr(block, convs[-1]).out_channels)
-    layout.dims[target].ordered = True  # shortcuts add channels of the same place
+    projected = not isinstance(block.downsample, nn.Identity)
+    source = str(place.source) if projected else layout.add(f"{place.prefix}.source",
+                                                            block.conv1.in_channels)
+    for name in (source, target):
+        layout.dims[name].ordered = True  # shortcuts add channels of the same place
     inner = [layout.add(f"{place.prefix}.inner{number}", getattr(block, name).out_channels)
              for number, name in enumerate(convs[:-1], start=1)]
-    widths = [place.source, *inner, target]
+    widths = [source, *inner, target]
     _chains(layout, model, path, [(f"{name} {name.replace('conv', 'bn')}", source, width)
                                   for name, source, width in zip(convs, widths, widths[1:],
                                                                  strict=False)])
-    projected = not isinstance(block.downsample, nn.Identity)
     if projected:
-        _chains(layout, model, path, (("downsample", place.source, target),))
-    return BlockFacts(path, target, droppable=not projected)
+        _chains(layout, model, path, (("downsample", source, target),))
+    return BlockFacts(path, target, not projected, source=None if projected else source)
 
 
 def _regnet(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockFacts:

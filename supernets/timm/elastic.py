@@ -9,7 +9,7 @@ from nas.core.arch import Arch, Value
 from nas.core.errors import SpaceError
 from nas.core.space import Condition, Gene, GeneSpace
 from nas.core.vocabulary import Picked
-from supernets.timm.blocks import SMALLEST_KERNEL, Kernel
+from supernets.timm.blocks import SMALLEST_KERNEL, BlockFacts, Kernel
 from supernets.timm.families import ModelFacts, StageFacts
 from supernets.timm.layout import Dim
 
@@ -131,11 +131,12 @@ class Elastic:
         kernels = {kernel.path: int(values[gene]) for gene, kernel in self.kernels.items()
                    if values.get(gene, kernel.side) != kernel.side
                    and not any(kernel.path.startswith(f"{path}.") for path in dropped)}
+        source = self.facts.source
         for stage in self.facts.stages:
-            if stage.out is not None:  # the last block's that stays; either may be given
-                last = [block for block in stage.blocks if block.path not in dropped][-1]
-                given, other = (stage.out, str(last.target))[::1 if stage.out in values else -1]
-                units[other] = units[given]
+            if stage.out is not None:
+                kept = [block for block in stage.blocks if block.path not in dropped]
+                _pass_on(stage.out, source, kept, values, units)
+                source = stage.out
         side = int(values[RESOLUTION]) if RESOLUTION in values else None
         return Subnet(units, frozenset(dropped), kernels,
                       None if side in (None, *self.sides[-1:]) else side)
@@ -146,19 +147,17 @@ class Elastic:
 
     @cached_property
     def picked(self) -> Mapping[str, Picked]:
-        """The widths that stages of untied blocks pass on, as the space's genes say them."""
-        found = {}
+        """The widths that untied blocks read and their stages pass on, as the genes say them.
+
+        Raises:
+            SpaceError: Such a width is elastic for some depths only.
+        """
+        found: dict[str, Picked] = {}
+        source = self.facts.source
         for stage in self.facts.stages:
-            if stage.out is None or self.facts.layout.dims[stage.out].fixed:
-                continue
-            last = {len(stage.blocks) - gone: [
-                block for place, block in enumerate(stage.blocks)
-                if place not in self.order(stage)[:gone]][-1] for gone in range(len(stage.blocks))}
-            gene = depth_gene(stage)
-            depths = (self.space.genes[self.space.positions[gene]].choices
-                      if gene in self.space.positions else (len(stage.blocks),))
-            found[stage.out] = Picked(gene if len(depths) > 1 else None,
-                                      tuple(str(last[int(depth)].target) for depth in depths))
+            if stage.out is not None:
+                found |= self._picked_in(stage, source)
+                source = stage.out
         return found
 
     @cached_property
@@ -167,9 +166,37 @@ class Elastic:
         return {gene: kernel for stage in self.facts.stages for place in range(len(stage.blocks))
                 for gene, kernel in block_kernels(stage, place).items() if self.ratios.kernels}
 
+    def _picked_in(self, stage: StageFacts, source: str) -> dict[str, Picked]:
+        gene, count = depth_gene(stage), len(stage.blocks)
+        depths = [int(depth) for depth in self.space.genes[self.space.positions[gene]].choices
+                  ] if gene in self.space.positions else [count]
+        kept = [sorted(set(range(count)) - set(self.order(stage)[:count - depth]))
+                for depth in depths]
+
+        def given(places: Sequence[int], end: int) -> str:
+            # The width behind the last of these blocks in front of a place.
+            before = [place for place in places if place < end]
+            return str(stage.blocks[before[-1]].target) if before else source
+
+        found = {str(stage.out): [given(places, count) for places in kept]}
+        for place, block in enumerate(stage.blocks):
+            if block.source is not None:
+                # Where the block itself is gone nobody reads this.
+                found[block.source] = [given(places if place in places else kept[-1], place)
+                                       for places in kept]
+        dims = self.facts.layout.dims
+        for name, among in found.items():
+            if len({dims[width].fixed for width in (name, *among)}) > 1:
+                raise SpaceError(f"{self.id}: {name} is one of {', '.join(sorted(set(among)))}, of "
+                                 "which some are excluded; exclude all of them or none, or let "
+                                 "blocks go from the end")
+        return {name: Picked(gene if len(set(among)) > 1 else None, tuple(among))
+                for name, among in found.items() if not dims[name].fixed}
+
     @cached_property
     def _dims(self) -> list[Dim]:
-        passed_on = {stage.out for stage in self.facts.stages}
+        passed_on = {stage.out for stage in self.facts.stages} | {
+            block.source for stage in self.facts.stages for block in stage.blocks}
         return [dim for dim in self.facts.layout.dims.values()
                 if not dim.fixed and dim.name not in passed_on]
 
@@ -222,6 +249,20 @@ def block_kernels(stage: StageFacts, position: int) -> dict[str, Kernel]:
     prefix = block_prefix(stage, position)
     return {f"{prefix}.{suffix}": kernel
             for suffix, kernel in stage.blocks[position].kernels.items()}
+
+
+def _pass_on(out: str, source: str, kept: Sequence[BlockFacts], values: Mapping[str, Value],
+             units: dict[str, int]) -> None:
+    # Sets what untied blocks read and their stage gives to the widths in front, in place. Where
+    # only some genes have values, what a stage gives may be one of them.
+    if out in values:
+        units[str(kept[-1].target)] = units[out]
+    width = units[source]
+    for block in kept:
+        if block.source is not None and block.source not in values:
+            units[block.source] = width
+        width = units[str(block.target)]
+    units[out] = width
 
 
 def _choices(dim: Dim, ratios: Ratios, parts: Sequence[float]) -> tuple[int, ...]:

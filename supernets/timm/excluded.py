@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from nas.core.errors import InputError
 from supernets.timm.families import ModelFacts, StageFacts
+from supernets.timm.layout import Layout
 
 
 def excluding(facts: ModelFacts, patterns: Sequence[str], layers: Sequence[str]) -> ModelFacts:
@@ -31,8 +32,11 @@ def excluding(facts: ModelFacts, patterns: Sequence[str], layers: Sequence[str])
         touched = _touched(facts, found)
         facts.layout.fix(*touched)
         facts = replace(facts, stages=tuple(_staying(stage, found) for stage in facts.stages))
+    source = facts.source
     for stage in facts.stages:
-        _fix_passed_on(facts, stage)
+        if stage.out is not None:
+            _fix_together(facts.layout, stage, source)
+            source = stage.out
     return facts
 
 
@@ -56,13 +60,15 @@ def _staying(stage: StageFacts, modules: Sequence[str]) -> StageFacts:
         for place, block in enumerate(stage.blocks)))
 
 
-def _fix_passed_on(facts: ModelFacts, stage: StageFacts) -> None:
+def _fix_together(layout: Layout, stage: StageFacts, source: str) -> None:
     # What a stage of untied blocks passes on is the width of the last one that stays: of those
-    # that may be it, all are fixed or none.
-    if stage.out is None:
-        return
+    # that may be it, all are fixed or none. A block reads what the one in front of it gives.
     first = min(stage.droppable, default=len(stage.blocks))
-    may_be_last = [str(block.target) for block in stage.blocks[max(0, first - 1):]]
-    dims = facts.layout.dims
-    if any(dims[name].fixed for name in (*may_be_last, stage.out)):
-        facts.layout.fix(*may_be_last, stage.out)
+    targets = [str(block.target) for block in stage.blocks]
+    groups = [(str(stage.out), *targets[max(0, first - 1):])]
+    groups += [(block.source, given) for block, given in
+               zip(stage.blocks, [source, *targets[:-1]], strict=True) if block.source is not None]
+    while mixed := [names for names in groups
+                    if len({layout.dims[name].fixed for name in names}) > 1]:
+        for names in mixed:
+            layout.fix(*names)

@@ -31,7 +31,7 @@ class StageFacts:
         name: Such as ``"stage2"``.
         blocks: In order, all of them.
         out: The width that the stage passes on, where its blocks have different ones: that of the
-            last block that stays. Such blocks go from the end only.
+            last block that stays.
     """
 
     name: str

@@ -71,8 +71,10 @@ class _Tracer:
         targets = list(self._targets.values())
         found = dict(zip(self._paths, [self.elastic.facts.source, *targets[:-1]], strict=True))
         stages = self.elastic.facts.stages
-        return found | {stage.blocks[0].path: before.out for before, stage in pairwise(stages)
-                        if before.out is not None}
+        found |= {stage.blocks[0].path: before.out for before, stage in pairwise(stages)
+                  if before.out is not None}
+        return found | {block.path: block.source for stage in stages for block in stage.blocks
+                        if block.source is not None}
 
     def _inputs(self, side: int | None) -> dict[str, Shape]:
         # Shapes of the blocks' inputs in the whole model; subnets differ in channels only.

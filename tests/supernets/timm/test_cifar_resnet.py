@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm_models import Images
+from timm_models import Images, make_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.core.costs import ClosedFormCosts
+from nas.core.errors import SpaceError
+from nas.core.vocabulary import Picked
 from supernets.timm.cifar_resnet import fitted, register
+from supernets.timm.config import TimmConfig
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
@@ -23,6 +26,15 @@ def resnet():
     ratios = Ratios(inner=PARTS, width=PARTS, depth=0.01, multiple=1, nearest=False)
     return TimmSupernet(model, Elastic("cifar", describe_model(model), ratios),
                         Images((3, 32, 32))).eval()
+
+
+@pytest.fixture(scope="module")
+def any_order():
+    model = make_model("cifar_resnet20")
+    parts = (0.5, 1.0)
+    return TimmSupernet(model, Elastic(
+        "cifar", describe_model(model), Ratios(inner=parts, width=parts, depth=0.01, multiple=1),
+        {"stage0": (0, 2, 1), "stage1": (1, 2), "stage2": (1, 2)}), Images((3, 32, 32))).eval()
 
 
 @pytest.mark.parametrize(("layers", "millions"),
@@ -69,6 +81,47 @@ def test_costs_follow_the_last_block_that_is_kept(resnet):
             module(torch.empty(1, 3, 32, 32, device="meta"))
         counted.append(counter.get_total_flops() // 2)
     assert costs.predict("macs", resnet.space.encode(archs)).value.tolist() == counted
+
+
+def test_blocks_may_go_in_any_order(any_order):
+    # The block behind one that is gone reads what the one in front of that gives.
+    costs = ClosedFormCosts(any_order.vocabulary, any_order.block_ids)
+    rng = np.random.default_rng(1)
+    archs = [any_order.space.sample(rng) for _ in range(12)]
+    counted = []
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for arch in archs:
+        module = any_order.extract(arch)
+        with torch.no_grad():
+            assert torch.allclose(module(x), any_order(x, arch), atol=1e-5)
+        with FlopCounterMode(display=False) as counter:
+            module.to("meta")(torch.empty(1, 3, 32, 32, device="meta"))
+        counted.append((counter.get_total_flops() // 2,
+                        sum(tensor.numel() for tensor in module.parameters())))
+    codes = any_order.space.encode(archs)
+    predicted = [costs.predict(metric, codes).value.tolist() for metric in ("macs", "params")]
+    assert list(zip(*predicted, strict=True)) == counted
+
+
+def test_a_depth_keeps_the_blocks_that_the_order_says(any_order):
+    whole = any_order.space.extreme(largest=True).as_dict()
+    subnet = any_order.elastic.of_values({**whole, "stage0.depth": 1, "stage1.depth": 2})
+    assert subnet.dropped == {"layer1.0", "layer1.2", "layer2.1"}
+    narrow = any_order.elastic.of_values({**whole, "stage0.depth": 2, "stem.width": 4})
+    assert narrow.units["stage0.block1.source"] == 4  # block 0 is gone
+
+
+def test_an_order_that_mixes_excluded_widths_is_refused():
+    with torch.device("meta"):
+        model = timm.create_model("cifar_resnet20", num_classes=10)
+    config = TimmConfig(model="cifar_resnet20", classes=10, channels=3, side=32, depth=0.01,
+                        exclude=("conv1",))
+    facts = config.facts(model)
+    assert config.elastic(facts).picked["stage0.block1.source"] == Picked(
+        None, ("stage0.block0.width",) * 3)
+    mixed = config.model_copy(update={"drop_order": {"stage0": (0, 2, 1)}})
+    with pytest.raises(SpaceError, match=r"stage0.block1.source is one of .*stem.width"):
+        mixed.elastic(facts).picked  # noqa: B018
 
 
 def test_shortcuts_are_cut_or_padded():
