@@ -4,8 +4,8 @@ Legend: B batch, C channels, H and W sides.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -21,6 +21,8 @@ from supernets.tas.interpolation import interpolated
 from supernets.timm.elastic import Elastic, depth_gene
 from supernets.timm.families import StageFacts
 from supernets.timm.layout import Axis, Layout
+
+WIDEST_MAP = 256  # channels that are mapped as a matrix: beyond, it costs more than it saves
 
 Draws = Mapping[str, Draw]
 
@@ -177,6 +179,9 @@ class NarrowLinear(nn.Module):
 class WidthNorm(nn.Module):
     """A batch norm for each width; the two that are drawn are interpolated, weighted and added.
 
+    In training all widths have the same statistics of the channels that they share, so these are
+    computed once. What follows, two scalings, an interpolation and a sum, is one map of channels.
+
     Args:
         norm: Of all channels; timm's may have an activation, which comes behind the sum.
         gene: Of the width.
@@ -193,23 +198,39 @@ class WidthNorm(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, larger width, H, W)."""
         draw = self._now.of(self.gene)
-        larger = max(self._widths[position] for position in draw.positions)
-        total: Tensor | None = None
-        for position, weight in zip(draw.positions, draw.weights, strict=True):
-            normed = self.norms[position](x_BCHW[:, :self._widths[position]])
-            part = weight * interpolated(normed, larger)
-            total = part if total is None else total + part
-        assert total is not None
+        drawn = [(cast(nn.BatchNorm2d, self.norms[position]), weight)
+                 for position, weight in zip(draw.positions, draw.weights, strict=True)]
+        x_BCHW = self._in_training(x_BCHW, drawn) if self.training else _mixed(
+            x_BCHW, [(norm, weight, norm) for norm, weight in drawn])
         for layer in (self.drop, self.act):
             if layer is not None:
-                total = layer(total)
-        return total
+                x_BCHW = layer(x_BCHW)
+        return x_BCHW
 
     def copy_into(self, norm: Any, position: int) -> None:
         """Gives a batch norm of all channels the numbers of one width, where they reach."""
         own: Any = self.norms[position]
         for name in ("weight", "bias", "running_mean", "running_var"):
             getattr(norm, name)[:self._widths[position]].copy_(getattr(own, name))
+
+    def _in_training(self, x_BCHW: Tensor, drawn: Sequence[tuple[nn.BatchNorm2d, Tensor]]
+                     ) -> Tensor:
+        normed, mean, scale = torch.native_batch_norm(
+            x_BCHW, None, None, None, None, True, 0.0, drawn[0][0].eps)
+        for norm, _ in drawn:
+            _remember(norm, mean, scale, x_BCHW.numel() // x_BCHW.shape[1])
+        if x_BCHW.shape[1] > WIDEST_MAP:
+            return _mixed(normed, [(norm, weight, _affine(norm)) for norm, weight in drawn])
+        channels = x_BCHW.shape[1]
+        matrix, bias = normed.new_zeros(channels, channels), normed.new_zeros(channels)
+        for norm, weight in drawn:
+            # The interpolation of a diagonal matrix: columns are the input's channels.
+            diagonal = torch.diag_embed(torch.ones_like(norm.weight.detach()))
+            spread = interpolated(diagonal[None, :, :, None], channels)[0, :, :, 0]
+            matrix = matrix + weight * F.pad(spread * norm.weight, (
+                0, channels - norm.num_features))
+            bias = bias + weight * (spread @ norm.bias)
+        return F.conv2d(normed, matrix[:, :, None, None], bias)
 
 
 class DepthMixture(nn.Module):
@@ -243,6 +264,27 @@ def _width(gene: str | None, widths: Sequence[int], now: _Now, full: int) -> int
 def _entries(layout: Layout, axis: Axis, gene: Gene) -> list[int]:
     step = layout.dims[axis.dim].step
     return [axis.entries(int(value) // step) for value in gene.choices]
+
+
+def _mixed(x_BCHW: Tensor, parts: Sequence[tuple[nn.BatchNorm2d, Tensor,
+                                                 Callable[[Tensor], Tensor]]]) -> Tensor:
+    larger = max(norm.num_features for norm, _, _ in parts)
+    return torch.stack([weight * interpolated(layer(x_BCHW[:, :norm.num_features]), larger)
+                        for norm, weight, layer in parts]).sum(0)
+
+
+def _affine(norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
+    return lambda x: x * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def _remember(norm: Any, mean: Tensor, scale: Tensor, count: int) -> None:
+    # As torch's batch norms do it: the variance is that of a sample.
+    with torch.no_grad():
+        width, share = norm.num_features, norm.momentum
+        variance = (scale[:width].square().reciprocal() - norm.eps) * count / max(1, count - 1)
+        norm.running_mean.lerp_(mean[:width], share)
+        norm.running_var.lerp_(variance, share)
+        norm.num_batches_tracked += 1
 
 
 def _leading_norm(norm: Any, width: int) -> nn.BatchNorm2d:
