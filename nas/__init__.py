@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from nas.pipeline.config import SearchConfig as SearchConfig
     from nas.pipeline.export import export_subnet as export_subnet
     from nas.pipeline.profile import load_profile as load_profile
+    from nas.pipeline.prune.request import PruneRequest as PruneRequest
+    from nas.pipeline.prune.run import Pruned as Pruned
+    from nas.pipeline.prune.run import prune as prune
     from nas.pipeline.search import SearchResult as SearchResult
     from nas.pipeline.search import resume_search as resume_search
     from nas.pipeline.search import run_search as run_search
@@ -22,11 +25,14 @@ _PUBLIC = {
     "Arch": "nas.core.arch:Arch",
     "HardwareProfile": "hardware_profiles.profile:HardwareProfile",
     "NasError": "nas.core.errors:NasError",
+    "PruneRequest": "nas.pipeline.prune.request:PruneRequest",
+    "Pruned": "nas.pipeline.prune.run:Pruned",
     "SearchConfig": "nas.pipeline.config:SearchConfig",
     "SearchResult": "nas.pipeline.search:SearchResult",
     "export_subnet": "nas.pipeline.export:export_subnet",
     "load_profile": "nas.pipeline.profile:load_profile",
     "load_supernet": "nas.pipeline.compose:load_supernet",
+    "prune": "nas.pipeline.prune.run:prune",
     "resume_search": "nas.pipeline.search:resume_search",
     "run_search": "nas.pipeline.search:run_search",
 }

@@ -1,4 +1,4 @@
-"""Training one network with a teacher: the `nas.evaluation.fit.Fit` of fine-tuning."""
+"""Training one network, as a rule with a teacher: the `nas.evaluation.fit.Fit` of fine-tuning."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nas.core.protocols import Batch, Task
 from nas.pipeline.training_images import TrainingImages
 from supernets.training.data import Batches
-from supernets.training.distill import TeacherLoss
+from supernets.training.distill import Criterion
 from supernets.training.image_batches import ImageBatches
 from supernets.training.plain import PlainTraining
 from supernets.training.recipe import Recipe
@@ -19,15 +19,15 @@ from supernets.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Distilled:
-    """Starts the training of one network with given weights.
+    """Starts the training of one network.
 
     Attributes:
         task: Of the network.
         images: Trained on.
         batch_size: Of each step.
         recipe: Its seed is replaced.
-        criterion: Has the teacher.
-        start: The weights that the network starts with.
+        criterion: What is learnt from.
+        start: The weights that the network starts with; None: those that it has.
         on_step: Called before each step with its number, from 0.
     """
 
@@ -35,8 +35,8 @@ class Distilled:
     images: TrainingImages
     batch_size: int
     recipe: Recipe
-    criterion: TeacherLoss
-    start: Mapping[str, Tensor] = field(repr=False)
+    criterion: Criterion
+    start: Mapping[str, Tensor] | None = field(repr=False)
     on_step: Callable[[int], None]
     _made: list[Batches] = field(default_factory=list, init=False, repr=False)
 
@@ -48,13 +48,15 @@ class Distilled:
     def identity(self) -> dict[str, Any]:
         """Returns what must be equal for a training to be continued: JSON values."""
         found = {**asdict(self.recipe), **self.images.batches(self.batch_size, 0).identity(),
-                 "criterion": self.criterion.identity(), "start": _checksum(self.start)}
+                 "criterion": self.criterion.identity(),
+                 "start": None if self.start is None else _checksum(self.start)}
         del found["seed"], found["data_seed"]
         return found
 
     def __call__(self, module: nn.Module, *, seed: int) -> PlainTraining:
         """Returns the training of a network, at its start."""
-        module.load_state_dict(dict(self.start))
+        if self.start is not None:
+            module.load_state_dict(dict(self.start))
         device = next(module.parameters()).device
         recipe = Recipe(**{**asdict(self.recipe), "seed": seed})
         self._made.append(self.images.batches(self.batch_size, seed))

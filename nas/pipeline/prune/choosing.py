@@ -1,0 +1,147 @@
+"""From a budget to an architecture: the method's choice, moved until it *measures* right."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from nas.core.arch import Arch
+from nas.core.errors import InputError
+from nas.pipeline.devices import HOST
+from nas.pipeline.events import Event, Watcher
+from nas.pipeline.prune.folder import read_json, write_json
+from nas.pipeline.prune.measuring import Measured, measure_networks
+from nas.pipeline.prune.methods import method_entry
+from nas.pipeline.prune.work import Work
+from supernets.tas.budget import Budget
+from supernets.tas.subject import Subject
+
+TRIES = 4  # networks that are measured until one is near the limit
+NEAR = 0.02  # of the limit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruner:
+    """A method that is ready to choose.
+
+    Attributes:
+        choose: Budget → architecture within it; InputError where it cannot be reached.
+        inherit: Architecture → the weights that the method has for that network; None: it has
+            none, and networks inherit slices of the unpruned one.
+    """
+
+    choose: Callable[[Budget], Arch]
+    inherit: Callable[[Arch], Mapping[str, Tensor]] | None = None
+
+
+class MakePruner(Protocol):
+    """A method that trains: it is given all there is."""
+
+    def __call__(self, work: Work, budget: Budget, *, name: str, watch: Watcher) -> Pruner:
+        """Returns the method, ready to choose."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What a method has chosen.
+
+    Attributes:
+        arch: The architecture.
+        predicted: Its cost, as the method counted.
+        limit: That the method was given at last: where latency is bounded, corrected by what
+            networks measured.
+        tries: Networks that were measured on the way.
+    """
+
+    arch: Arch
+    predicted: float
+    limit: float
+    tries: int = 0
+
+
+def make_pruner(work: Work, name: str, budget: Budget, watch: Watcher) -> Pruner:
+    """Returns a method, ready to choose; one that trains is trained now.
+
+    Raises:
+        InputError: There is no such method, or it cannot prune this network.
+        EvaluationError: A loss that is not finite, or not enough memory.
+    """
+    entry = method_entry(name)
+    method: Any = entry.resolve()
+    if entry.info.get("needs") == "training":
+        made: Pruner = method(work, budget, name=name, watch=watch)
+        return made
+    return Pruner(choose=lambda asked: method(Subject(
+        supernet=work.supernet, budget=asked, seed=work.request.seed)))
+
+
+def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], watch: Watcher
+           ) -> Choice:
+    """Returns the choice of a method; it is kept, and made once.
+
+    Where latency on this machine is bounded, networks are measured: what one takes longer than
+    predicted is taken off the limit, and the method chooses again.
+
+    Args:
+        work: What is pruned.
+        name: Of the method.
+        budget: To be met.
+        pruner: Gives the method.
+        watch: Is told of every step.
+
+    Raises:
+        InputError: The budget cannot be reached.
+        DataError: What was kept is damaged.
+        OSError: The choice cannot be kept.
+    """
+    path, space = work.folder.choice(name), work.supernet.space
+    kept = read_json(path)
+    if kept is not None:
+        return Choice(arch=Arch.from_json(kept["arch"], space=space), predicted=kept["predicted"],
+                      limit=kept["limit"], tries=kept["tries"])
+    watch(Event(f"choose {name}", 0, 1))
+    method = pruner()
+    if work.request.metric == "latency_ms" and work.request.device == HOST:
+        found = _measured_choice(work, name, budget, method, watch)
+    else:
+        arch = method.choose(budget)
+        found = Choice(arch=arch, predicted=budget.cost.of(arch), limit=budget.limit)
+    write_json(path, {"arch": found.arch.to_json(), "predicted": found.predicted,
+                      "limit": found.limit, "tries": found.tries})
+    watch(Event(f"choose {name}", 1, 1))
+    return found
+
+
+def _measured_choice(work: Work, name: str, budget: Budget, method: Pruner, watch: Watcher
+                     ) -> Choice:
+    limit, seen = budget.limit, dict[Arch, float]()
+    best: tuple[float, Choice] | None = None
+    for tries in range(1, TRIES + 1):
+        try:
+            arch = method.choose(replace(budget, limit=limit))
+        except InputError:
+            if best is None:
+                raise
+            break  # the corrected limit is beyond the space
+        if arch in seen:
+            break
+        measured = _measure(work, arch, tries)
+        seen[arch] = measured.latency_ms
+        off = abs(measured.latency_ms / budget.limit - 1.0)
+        choice = Choice(arch=arch, predicted=budget.cost.of(arch), limit=limit, tries=tries)
+        watch(Event(f"choose {name}", 0, 1, f"predicted {choice.predicted:.4g} ms, measured "
+                                            f"{measured.latency_ms:.4g} ms"))
+        if best is None or off < best[0]:
+            best = off, choice
+        if off <= NEAR:
+            break
+        limit *= budget.limit / measured.latency_ms
+    assert best is not None
+    return best[1]
+
+
+def _measure(work: Work, arch: Arch, tries: int) -> Measured:
+    found = measure_networks({"network": work.supernet.extract(arch)}, work.opened.task,
+                             threads=work.request.threads, seed=work.request.seed + tries)
+    return found["network"]

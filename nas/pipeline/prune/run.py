@@ -1,0 +1,112 @@
+"""The use-case of `nas prune`: a network and a budget → a plain, smaller network."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.core.errors import DiskError, MeasurementError, RunInterrupted
+from nas.core.files import os_error_line
+from nas.core.locks import locked
+from nas.pipeline.events import Watcher, silent
+from nas.pipeline.prune.folder import LABELS, TEACHER, PruneDir, write_json
+from nas.pipeline.prune.latency import latency_line
+from nas.pipeline.prune.request import PruneRequest
+from nas.pipeline.prune.session import Session
+from nas.pipeline.prune.work import prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A pruned network.
+
+    Attributes:
+        folder: Of the work.
+        bundle: Of the network.
+        payload: The contents of ``prune.json``.
+    """
+
+    folder: Path
+    bundle: Path
+    payload: Mapping[str, Any]
+
+
+class BudgetMissed(MeasurementError):
+    """A latency budget that the exported network does not meet as it was measured.
+
+    Attributes:
+        result: What was made all the same: a `Pruned` or a `Compared`.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def prune(request: PruneRequest, *, watch: Watcher = silent) -> Pruned:
+    """Prunes a network to a budget, trains and exports the result.
+
+    Each step keeps what it has made in the folder; the same request goes on after the last one.
+
+    Raises:
+        InputError: A budget that cannot be reached, unusable data or weights, or a folder that
+            holds something else.
+        EvaluationError: A loss that is not finite, or not enough memory.
+        ExportError: The network does not pass its checks.
+        BudgetMissed: A latency budget that is missed by more than 5 %; the bundle is kept.
+        DiskError: A file cannot be written.
+        RunInterrupted: Ctrl-C.
+    """
+    with opened(request, watch) as session:
+        payload = session.result(request.method, TEACHER if request.kd else LABELS)
+        folder = session.work.folder
+        write_json(folder.result, payload)
+        found = Pruned(folder.path, Path(payload["bundle"]), payload)
+    require_met([payload], found)
+    return found
+
+
+@contextmanager
+def opened(request: PruneRequest, watch: Watcher) -> Iterator[Session]:
+    """Holds the folder of a request and gives its session.
+
+    Raises:
+        RunInterrupted: In place of a KeyboardInterrupt.
+        DiskError: In place of an OSError.
+    """
+    folder = PruneDir(request.out)
+    again = f"the same command goes on after the last step that is kept in {folder.path}"
+    try:
+        folder.check(request)
+        is_new = not folder.path.exists()
+        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(folder.path, "pruning"):
+                yield Session(work=prepare(request, folder, watch), watch=watch)
+        finally:
+            if is_new:
+                with suppress(OSError):  # nothing was kept in it, or it is not empty
+                    folder.path.rmdir()
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"pruning stopped; {again}") from None
+    except OSError as error:
+        raise DiskError(f"{os_error_line(error)}; remedy that, and {again}") from None
+
+
+def require_met(payloads: Sequence[Mapping[str, Any]], result: Any) -> None:
+    """Checks what was measured against a latency budget.
+
+    Raises:
+        BudgetMissed: It is missed by one of the results.
+    """
+    missed = [payload for payload in payloads
+              if payload["latency"] is not None and payload["latency"]["met"] is False]
+    if missed:
+        lines = "; ".join(f"{payload['method']}: {latency_line(payload['latency'])}"
+                          for payload in missed)
+        raise BudgetMissed(
+            f"the latency budget is missed by more than {missed[0]['latency']['tolerance']:.0%} "
+            f"({lines}); measure again on a quiet machine with another --out, or ask for what "
+            f"this network can be; its bundle is {shlex.quote(missed[0]['bundle'])}", result)
