@@ -226,7 +226,7 @@ class TasSearch:
     def _report(self, controller: Controller, epoch: int, loss: float) -> None:
         if self.on_epoch is None:
             return
-        sure = [float(values.max()) for values in controller.probabilities().values()]
+        sure = [float(values.detach().max()) for values in controller.probabilities().values()]
         self.on_epoch(SearchedEpoch(
             epoch, self.config.epochs, loss, self.budget.cost.of(controller.most_likely()),
             sum(sure) / len(sure)))

@@ -190,7 +190,8 @@ class Elastic:
                 raise SpaceError(f"{self.id}: {name} is one of {', '.join(sorted(set(among)))}, of "
                                  "which some are excluded; exclude all of them or none, or let "
                                  "blocks go from the end")
-        return {name: Picked(gene if len(set(among)) > 1 else None, tuple(among))
+        return {name: Picked(gene, tuple(among)) if len(set(among)) > 1
+                else Picked(None, (among[0],))
                 for name, among in found.items() if not dims[name].fixed}
 
     @cached_property
