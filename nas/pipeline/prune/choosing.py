@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nas.core.arch import Arch
 from nas.core.errors import InputError
+from nas.core.registry import resolve
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.prune.folder import read_json, write_json
@@ -69,11 +70,24 @@ def make_pruner(work: Work, name: str, budget: Budget, watch: Watcher) -> Pruner
     """
     entry = method_entry(name)
     method: Any = entry.resolve()
-    if entry.info.get("needs") == "training":
+    if entry.info.get("needs") == "work":
         made: Pruner = method(work, budget, name=name, watch=watch)
         return made
     return Pruner(choose=lambda asked: method(Subject(
         supernet=work.supernet, budget=asked, seed=work.request.seed)))
+
+
+def work_for(work: Work, name: str) -> Work:
+    """Returns the work in the space of a method, which may need one of its own.
+
+    Raises:
+        InputError: There is no such method, or it finds nothing to prune.
+    """
+    make = method_entry(name).info.get("space")
+    if make is None:
+        return work
+    found: Work = resolve(make)(work)
+    return found
 
 
 def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], watch: Watcher

@@ -5,13 +5,17 @@ from nas.core.registry import Entry, Registry
 
 TAS = "tas"
 
-# `nas.pipeline.prune.choosing` has what each is given: a `supernets.tas.subject.Subject`, or with
-# "needs" in its facts a `Job`.
+# A method is a `supernets.tas.subject.PruneMethod`; with "needs": "work" in its facts it is a
+# `nas.pipeline.prune.choosing.MakePruner`, and "space" makes the work that it is given.
 METHODS = Registry("pruning method", (
-    Entry(TAS, "nas.pipeline.prune.tas:tas", {"needs": "training"}),
+    Entry(TAS, "nas.pipeline.prune.tas:tas", {"needs": "work"}),
     Entry("uniform", "supernets.tas.methods.uniform:uniform"),
     Entry("random", "supernets.tas.methods.random:random"),
     Entry("precrop", "supernets.tas.methods.precrop:precrop"),
+    Entry("layer-tickets", "nas.pipeline.prune.tickets:layer_tickets",
+          {"needs": "work", "space": "nas.pipeline.prune.tickets:scored_space"}),
+    Entry("magnitude", "supernets.tas.methods.magnitude:magnitude"),
+    Entry("n2n", "nas.pipeline.prune.reinforced:n2n", {"needs": "work"}),
 ), plural="pruning_methods")
 
 

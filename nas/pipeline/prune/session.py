@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.table import METRIC as LATENCY
 from nas.core.errors import DataError
 from nas.export.manifest import ONNX
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher
-from nas.pipeline.prune.choosing import Choice, Pruner, chosen, make_pruner
+from nas.pipeline.prune.choosing import Pruner, chosen, make_pruner, work_for
 from nas.pipeline.prune.costs import network_cost, profile_of
 from nas.pipeline.prune.folder import read_json, write_json
 from nas.pipeline.prune.latency import latency_facts, verdict
@@ -20,6 +21,15 @@ from nas.pipeline.prune.networks import Network, pruned_network, unpruned_networ
 from nas.pipeline.prune.work import Work
 from nas.pipeline.search import versions
 from supernets.tas.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one method is given: its space, its budget; and the method, made when first called."""
+
+    work: Work
+    budget: Budget
+    pruner: Callable[[], Pruner]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +43,7 @@ class Session:
 
     work: Work
     watch: Watcher
-    _pruners: dict[str, Pruner] = field(default_factory=dict, init=False)
+    _jobs: dict[str, Job] = field(default_factory=dict, init=False)
 
     @cached_property
     def unpruned(self) -> Network:
@@ -41,34 +51,45 @@ class Session:
         return unpruned_network(self.work, self.watch)
 
     @cached_property
-    def budget(self) -> Budget:
-        """What pruned networks may cost.
+    def profile(self) -> HardwareProfile | None:
+        """The device's latencies, where they are bounded."""
+        return profile_of(self.work, self.watch)
+
+    @cached_property
+    def limit(self) -> float:
+        """What pruned networks may cost."""
+        work, amount = self.work, self.work.request.amount
+        if not amount.is_share:
+            return amount.value
+        whole = self._measured_ms() if self._is_measured else network_cost(
+            work, self.profile).of(work.largest)
+        return amount.of(whole)
+
+    def job(self, name: str) -> Job:
+        """Returns what a method is given.
 
         Raises:
-            InputError: No network of the space is within it, or all are, or the device's profile
-                does not cover the space.
+            InputError: No network of the space is within the budget, or all are, or the device's
+                profile does not cover the space.
         """
-        work = self.work
-        cost = network_cost(work, profile_of(work, self.watch))
-        amount = work.request.amount
-        whole = self._measured_ms() if amount.is_share and self._is_measured else cost.of(
-            work.largest)
-        return Budget(cost=cost, limit=amount.of(whole))
-
-    def choice(self, name: str) -> Choice:
-        """Returns what a method has chosen."""
-        return chosen(self.work, name, self.budget, self._pruner(name), self.watch)
-
-    def network(self, name: str, learnt_from: str) -> Network:
-        """Returns a method's network, trained and exported."""
-        return pruned_network(self.work, name, self.choice(name).arch, self._pruner(name),
-                              learnt_from=learnt_from, watch=self.watch)
+        if name not in self._jobs:
+            work = work_for(self.work, name)
+            budget = Budget(cost=network_cost(work, self.profile), limit=self.limit)
+            self._jobs[name] = Job(work, budget, cache(
+                lambda: make_pruner(work, name, budget, self.watch)))
+        return self._jobs[name]
 
     def result(self, name: str, learnt_from: str) -> dict[str, Any]:
-        """Returns all that is known of a method's network, as JSON values."""
-        work, request, budget = self.work, self.work.request, self.budget
-        choice, before = self.choice(name), self.unpruned
-        after = self.network(name, learnt_from)
+        """Returns all that is known of a method's network, as JSON values.
+
+        The network is chosen, trained and exported, where that is not done yet.
+        """
+        job = self.job(name)
+        work, request, budget = job.work, job.work.request, job.budget
+        choice = chosen(work, name, budget, job.pruner, self.watch)
+        before = self.unpruned
+        after = pruned_network(work, name, choice.arch, job.pruner, learnt_from=learnt_from,
+                               watch=self.watch)
         latency = latency_facts(work, name, learnt_from, (before, after), budget, self.watch)
         return {
             "method": name, "model": request.model,
@@ -109,14 +130,6 @@ class Session:
             return float(kept["latency_ms"])
         except (KeyError, TypeError, ValueError):
             raise DataError(f"{path} is damaged; remove it to measure again") from None
-
-    def _pruner(self, name: str) -> Callable[[], Pruner]:
-        def made() -> Pruner:
-            if name not in self._pruners:
-                self._pruners[name] = make_pruner(self.work, name, self.budget, self.watch)
-            return self._pruners[name]
-
-        return made
 
 
 def _costs(network: Network, latency_ms: float) -> Mapping[str, Any]:

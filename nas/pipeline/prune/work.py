@@ -67,7 +67,7 @@ class Work:
         return threads(self.config.side)
 
     def fit(self, *, inherited: bool, start: Mapping[str, Tensor] | None, criterion: Criterion,
-            watch: Watcher, stage: str) -> Distilled:
+            watch: Watcher, stage: str, epochs: int | None = None) -> Distilled:
         """Returns how its networks are trained.
 
         Args:
@@ -76,12 +76,15 @@ class Work:
             criterion: What they learn from.
             watch: Is told of every step.
             stage: Of these events.
+            epochs: Of each training; None: as the request has it.
 
         Raises:
             InputError: An optimizer that is not known.
             DataError: Fewer images than one batch.
         """
-        fit = _fit(self.request, self.opened, inherited=inherited, criterion=criterion,
+        request = self.request if epochs is None else self.request.model_copy(
+            update={"epochs": epochs})
+        fit = _fit(request, self.opened, inherited=inherited, criterion=criterion,
                    watch=watch, stage=stage)
         return replace(fit, start=start)
 
