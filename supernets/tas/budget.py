@@ -8,7 +8,7 @@ import numpy as np
 from nas.core.arch import Arch
 from nas.core.errors import InputError
 from nas.core.space import GeneSpace
-from nas.core.types import FloatArray, IntArray
+from nas.core.types import CODE_DTYPE, FloatArray, IntArray
 from nas.core.vocabulary import Vocabulary
 from supernets.tas.expected_cost import ExpectedCost
 
@@ -111,23 +111,50 @@ def best_within(budget: Budget, preferences: Preferences) -> Arch:
         InputError: The way down ends above the limit.
     """
     space = budget.cost.space
-    wanted = [np.asarray(preferences[gene.name], dtype=np.float64) for gene in space.genes]
-    code = space.canonical_codes(np.array([[values.argmax() for values in wanted]]))[0]
-    cost = float(budget.cost.predict(code[None])[0])
+    wanted = _wanted(space, preferences)
+    # Genes that are not live keep what is wanted of them: a block that comes back is as wanted.
+    code: IntArray = np.array([values.argmax() for values in wanted.values()], dtype=CODE_DTYPE)
+    cost = float(_costs(budget, code[None])[0])
     while cost > budget.limit:
         code, cost = _step_down(budget, wanted, code, cost)
+    return space.decode(topped_up(budget, preferences, code)[None])[0]
+
+
+def topped_up(budget: Budget, preferences: Preferences, code: IntArray) -> IntArray:
+    """Returns a network nearer to the budget than one within it, (genes,), canonical.
+
+    One gene at a time is moved to its next choice up: the one that gives most preference for the
+    cost, of those that there is room for. Where there is room for none, one gene moves up and
+    another one down.
+
+    Args:
+        budget: To be met.
+        preferences: Higher is more; genes that have none stay.
+        code: Of the network, (genes,); genes that are not live may hold anything.
+    """
+    space = budget.cost.space
+    wanted = _wanted(space, preferences)
+    cost = float(_costs(budget, code[None])[0])
     while not budget.is_met(cost):
-        moved = _step_up(budget, wanted, code, cost)
+        moved = _step_up(budget, wanted, code, cost) or _exchanged(budget, wanted, code, cost)
         if moved is None:
             break
         code, cost = moved
-    return space.decode(code[None])[0]
+    return np.asarray(space.canonical_codes(code[None])[0])
 
 
-def _step_down(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cost: float
+_Wanted = Mapping[int, FloatArray]  # column of a gene → how much its choices are wanted
+
+
+def _wanted(space: GeneSpace, preferences: Preferences) -> _Wanted:
+    return {place: np.asarray(preferences[gene.name], dtype=np.float64)
+            for place, gene in enumerate(space.genes) if gene.name in preferences}
+
+
+def _step_down(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
                ) -> tuple[IntArray, float]:
     near, gain = _neighbours(budget.cost.space, wanted, code, -1)
-    costs = budget.cost.predict(near) if len(near) else np.empty(0)
+    costs = _costs(budget, near)
     saved = cost - costs
     useful = np.flatnonzero(saved > 0)
     if not len(useful):
@@ -141,10 +168,10 @@ def _step_down(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cos
     return near[best], float(costs[best])
 
 
-def _step_up(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cost: float
+def _step_up(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
              ) -> tuple[IntArray, float] | None:
     near, gain = _neighbours(budget.cost.space, wanted, code, +1)
-    costs = budget.cost.predict(near) if len(near) else np.empty(0)
+    costs = _costs(budget, near)
     useful = np.flatnonzero((costs > cost) & (costs <= budget.limit))
     if not len(useful):
         return None
@@ -152,12 +179,29 @@ def _step_up(budget: Budget, wanted: Sequence[FloatArray], code: IntArray, cost:
     return near[best], float(costs[best])
 
 
-def _neighbours(space: GeneSpace, wanted: Sequence[FloatArray], code: IntArray, direction: int
+def _exchanged(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
+               ) -> tuple[IntArray, float] | None:
+    # One gene up, another one down: into the budget's band, else as near to the limit as can be.
+    found = [_neighbours(budget.cost.space, wanted, lower, +1) for lower in
+             _neighbours(budget.cost.space, wanted, code, -1)[0]]
+    near: IntArray = np.concatenate([code[:0].reshape(0, len(code)), *(rows for rows, _ in found)])
+    costs = _costs(budget, near)
+    useful = np.flatnonzero((costs > cost) & (costs <= budget.limit))
+    if not len(useful):
+        return None
+    gain = np.array([sum(values[row[place]] for place, values in wanted.items())
+                     for row in near[useful]])
+    met = np.array([budget.is_met(each) for each in costs[useful]])
+    best = useful[np.argmax(np.where(met, gain, -np.inf) if met.any() else costs[useful])]
+    return near[best], float(costs[best])
+
+
+def _neighbours(space: GeneSpace, wanted: _Wanted, code: IntArray, direction: int
                 ) -> tuple[IntArray, FloatArray]:
-    # Canonical codes with one live gene moved, and what that changes of the preference.
+    # Codes with one live gene moved, and what that changes of the preference.
     live = space.active(code[None])[0]
     rows, gains = [], []
-    for place, values in enumerate(wanted):
+    for place, values in wanted.items():
         moved = int(code[place]) + direction
         if live[place] and 0 <= moved < len(values):
             row = code.copy()
@@ -166,4 +210,9 @@ def _neighbours(space: GeneSpace, wanted: Sequence[FloatArray], code: IntArray, 
             gains.append(values[moved] - values[code[place]])
     if not rows:
         return np.empty((0, len(code)), dtype=code.dtype), np.empty(0)
-    return space.canonical_codes(np.stack(rows)), np.array(gains)
+    return np.stack(rows), np.array(gains)
+
+
+def _costs(budget: Budget, codes: IntArray) -> FloatArray:
+    return budget.cost.predict(budget.cost.space.canonical_codes(codes)) if len(codes) \
+        else np.empty(0)

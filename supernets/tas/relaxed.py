@@ -1,6 +1,6 @@
 """A network whose widths and depths are drawn at every step, two widths of each at once.
 
-Legend: B batch, C channels, H and W sides.
+Legend: B batch, C channels of the whole network, H and W sides.
 """
 
 import copy
@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +16,7 @@ from nas.core.errors import InputError
 from nas.core.space import Gene
 from supernets.tas.controller import Draw
 from supernets.tas.interpolation import interpolated
+from supernets.timm.cifar_resnet import FitChannels
 from supernets.timm.elastic import Elastic, depth_gene
 from supernets.timm.families import StageFacts
 from supernets.timm.layout import Axis, Layout
@@ -43,10 +42,12 @@ class _Now:
 class Relaxed(nn.Module):
     """A model in which each elastic width is a mixture of two, and each depth of all.
 
-    A layer is computed at the larger of both widths; of its output each width takes its leading
-    channels, has a batch norm of its own, and is interpolated to the larger one (`interpolated`);
-    the mixture is their weighted sum (arXiv 1905.09717, section 3.2). Widths that a model ties
-    together, those between residual blocks, are drawn together.
+    A layer is computed at its full width; of its output each width takes its leading channels, has
+    a batch norm of its own, and is interpolated to the larger one (`interpolated`); the mixture is
+    their weighted sum (arXiv 1905.09717, section 3.2). Channels beyond the larger width are 0, so
+    that the next layer reads as if they were not there: shapes never change, and all other layers
+    are the model's own. Widths that a model ties together, those between residual blocks, are
+    drawn together.
 
     Args:
         model: With batch norms; it is copied.
@@ -64,10 +65,12 @@ class Relaxed(nn.Module):
         self.model = copy.deepcopy(model)
         self._genes = {gene.name: gene for gene in elastic.space.genes}
         _check_has_norms(elastic.facts.layout, self.model, self._genes)
-        for stage in elastic.facts.stages:
-            self._relax_depth(stage)
         for path, layer in list(self.model.named_modules()):
-            self._relax_width(path, layer)
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                self._relax_width(path, layer)
+        for stage in elastic.facts.stages:
+            self._relax_shortcuts(stage)
+            self._relax_depth(stage)
 
     def forward(self, x_BCHW: Tensor, draws: Draws) -> Any:
         """Returns the model's output for these draws: logits."""
@@ -96,84 +99,49 @@ class Relaxed(nn.Module):
         own = dict(self.named_modules())
         with torch.no_grad():
             for path, layer in model.named_modules():
-                found = own[f"model.{path}"] if path else None
+                found = own[f"model.{path}" if path else "model"]
                 if isinstance(found, WidthNorm):
-                    found.copy_into(layer, chosen.get(found.gene, -1))
-                elif isinstance(found, NarrowConv | NarrowLinear):
-                    layer.load_state_dict(found.layer.state_dict())
-                elif found is not None and not list(layer.children()):
-                    layer.load_state_dict(found.state_dict())
+                    found.copy_into(layer, chosen[found.gene])
+                else:
+                    _copy_own(found, layer)
+
+    def _relax_width(self, path: str, norm: nn.Module) -> None:
+        axes = self.elastic.facts.layout.axes.get(f"{path}.weight")
+        axis = None if axes is None else axes[0]
+        gene = None if axis is None else self._genes.get(axis.dim)
+        if axis is not None and gene is not None:
+            widths = _entries(self.elastic.facts.layout, axis, gene)
+            _replace(self.model, path, WidthNorm(norm, gene.name, widths, self._now))
+
+    def _relax_shortcuts(self, stage: StageFacts) -> None:
+        # Where blocks have widths of their own, what a shortcut brings beyond them is cut.
+        for block in stage.blocks:
+            gene = self._genes.get(str(block.target))
+            path = f"{block.path}.fit"
+            if gene is not None and isinstance(getattr(self.model.get_submodule(block.path),
+                                                       "fit", None), FitChannels):
+                _replace(self.model, path, WidthMask(gene.name, self._channels(gene), self._now))
 
     def _relax_depth(self, stage: StageFacts) -> None:
         gene = self._genes.get(depth_gene(stage))
         if gene is None:
             return
         order, count = list(self.elastic.order(stage)), len(stage.blocks)
-        least = min(int(depth) for depth in gene.choices)
-        if order[:count - least] != list(range(count - 1, least - 1, -1)):
+        depths = [int(depth) for depth in gene.choices]
+        if order[:count - depths[0]] != list(range(count - 1, depths[0] - 1, -1)):
             raise InputError(f"the blocks of {stage.name} do not go from its end; a relaxed "
                              "network needs them to")
         parent = stage.blocks[0].path.rpartition(".")[0]
+        widths = {}
+        for depth in depths if stage.out is not None else ():
+            target = self._genes.get(str(stage.blocks[depth - 1].target))
+            if target is not None:
+                widths[depth] = (target.name, self._channels(target))
         _replace(self.model, parent, DepthMixture(
-            self.model.get_submodule(parent), gene.name, [int(d) for d in gene.choices],
-            self._now))
+            self.model.get_submodule(parent), gene.name, depths, widths, self._now))
 
-    def _relax_width(self, path: str, layer: nn.Module) -> None:
-        layout = self.elastic.facts.layout
-        axes = layout.axes.get(f"{path}.weight")
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            axis = axes[0] if axes is not None else None
-            gene = None if axis is None else self._genes.get(axis.dim)
-            if axis is not None and gene is not None:
-                _replace(self.model, path, WidthNorm(
-                    layer, gene, _entries(layout, axis, gene), self._now))
-        elif isinstance(layer, nn.Conv2d | nn.Linear) and axes is not None:
-            axis = axes[0]
-            gene = None if axis is None else self._genes.get(axis.dim)
-            widths = [] if axis is None or gene is None else _entries(layout, axis, gene)
-            name = None if gene is None else gene.name
-            _replace(self.model, path, NarrowConv(layer, name, widths, self._now)
-                     if isinstance(layer, nn.Conv2d)
-                     else NarrowLinear(layer, name, widths, self._now))
-
-
-class NarrowConv(nn.Module):
-    """A convolution of as many input channels as it is given, and as many outputs as are drawn."""
-
-    def __init__(self, layer: nn.Conv2d, gene: str | None, widths: Sequence[int],
-                 now: _Now) -> None:
-        super().__init__()
-        self.layer, self.gene, self._widths, self._now = layer, gene, widths, now
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Returns (B, larger width, H', W')."""
-        layer = self.layer
-        out = _width(self.gene, self._widths, self._now, layer.out_channels)
-        each = layer.out_channels // layer.groups
-        groups = 1 if layer.groups == 1 else out // each
-        weight = layer.weight[:out, :x_BCHW.shape[1]] if groups == 1 else layer.weight[:out]
-        bias = None if layer.bias is None else layer.bias[:out]
-        padding = layer.padding
-        if isinstance(layer, Conv2dSame):
-            x_BCHW = pad_same(x_BCHW, list(layer.kernel_size), list(layer.stride),
-                              list(layer.dilation))
-            padding = (0, 0)
-        return F.conv2d(x_BCHW, weight, bias, layer.stride, padding, layer.dilation, groups)
-
-
-class NarrowLinear(nn.Module):
-    """A linear layer of as many input features as it is given; as `NarrowConv`."""
-
-    def __init__(self, layer: nn.Linear, gene: str | None, widths: Sequence[int],
-                 now: _Now) -> None:
-        super().__init__()
-        self.layer, self.gene, self._widths, self._now = layer, gene, widths, now
-
-    def forward(self, x_BC: Tensor) -> Tensor:
-        """Returns (B, larger width)."""
-        out = _width(self.gene, self._widths, self._now, self.layer.out_features)
-        bias = None if self.layer.bias is None else self.layer.bias[:out]
-        return F.linear(x_BC, self.layer.weight[:out, :x_BC.shape[-1]], bias)
+    def _channels(self, gene: Gene) -> list[int]:
+        return [int(value) for value in gene.choices]
 
 
 class WidthNorm(nn.Module):
@@ -189,14 +157,14 @@ class WidthNorm(nn.Module):
         now: The draws.
     """
 
-    def __init__(self, norm: Any, gene: Gene, widths: Sequence[int], now: _Now) -> None:
+    def __init__(self, norm: Any, gene: str, widths: Sequence[int], now: _Now) -> None:
         super().__init__()
-        self.gene, self._widths, self._now = gene.name, widths, now
+        self.gene, self._widths, self._now = gene, widths, now
         self.norms = nn.ModuleList(_leading_norm(norm, width) for width in widths)
         self.drop, self.act = getattr(norm, "drop", None), getattr(norm, "act", None)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Returns (B, larger width, H, W)."""
+        """Returns (B, C, H, W), 0 beyond the larger width."""
         draw = self._now.of(self.gene)
         drawn = [(cast(nn.BatchNorm2d, self.norms[position]), weight)
                  for position, weight in zip(draw.positions, draw.weights, strict=True)]
@@ -217,48 +185,84 @@ class WidthNorm(nn.Module):
                      ) -> Tensor:
         normed, mean, scale = torch.native_batch_norm(
             x_BCHW, None, None, None, None, True, 0.0, drawn[0][0].eps)
-        for norm, _ in drawn:
-            _remember(norm, mean, scale, x_BCHW.numel() // x_BCHW.shape[1])
-        if x_BCHW.shape[1] > WIDEST_MAP:
-            return _mixed(normed, [(norm, weight, _affine(norm)) for norm, weight in drawn])
         channels = x_BCHW.shape[1]
+        for norm, _ in drawn:
+            _remember(norm, mean, scale, x_BCHW.numel() // channels)
+        if channels > WIDEST_MAP:
+            return _mixed(normed, [(norm, weight, _affine(norm)) for norm, weight in drawn])
+        larger = max(norm.num_features for norm, _ in drawn)
         matrix, bias = normed.new_zeros(channels, channels), normed.new_zeros(channels)
         for norm, weight in drawn:
             # The interpolation of a diagonal matrix: columns are the input's channels.
+            width = norm.num_features
             diagonal = torch.diag_embed(torch.ones_like(norm.weight.detach()))
-            spread = interpolated(diagonal[None, :, :, None], channels)[0, :, :, 0]
+            spread = interpolated(diagonal[None, :, :, None], larger)[0, :, :, 0]
             matrix = matrix + weight * F.pad(spread * norm.weight, (
-                0, channels - norm.num_features))
-            bias = bias + weight * (spread @ norm.bias)
+                0, channels - width, 0, channels - larger))
+            bias = bias + weight * F.pad(spread @ norm.bias, (0, channels - larger))
         return F.conv2d(normed, matrix[:, :, None, None], bias)
 
 
-class DepthMixture(nn.Module):
-    """A stage: the weighted sum of its outputs after each number of blocks that it may have."""
+class WidthMask(nn.Module):
+    """Keeps of a shortcut what is within the larger width that is drawn of its block."""
 
-    def __init__(self, blocks: nn.Module, gene: str, depths: Sequence[int], now: _Now) -> None:
+    def __init__(self, gene: str, widths: Sequence[int], now: _Now) -> None:
+        super().__init__()
+        self._gene, self._widths, self._now = gene, widths, now
+
+    def forward(self, x_BCHW: Tensor, channels: int) -> Tensor:
+        """Returns (B, channels, H, W), 0 beyond the width."""
+        larger = _larger(self._now.of(self._gene), self._widths)
+        kept = torch.arange(channels, device=x_BCHW.device) < larger
+        return x_BCHW * kept[:, None, None]
+
+
+class DepthMixture(nn.Module):
+    """A stage: the weighted sum of its outputs after each number of blocks that it may have.
+
+    Args:
+        blocks: Of the stage, in order.
+        gene: Of the depth.
+        depths: Its choices.
+        widths: Depth → gene and widths of its output, where outputs differ: they are interpolated
+            to the widest.
+        now: The draws.
+    """
+
+    def __init__(self, blocks: nn.Module, gene: str, depths: Sequence[int],
+                 widths: Mapping[int, tuple[str, Sequence[int]]], now: _Now) -> None:
         super().__init__()
         for name, block in blocks.named_children():
             self.add_module(name, block)
-        self._gene, self._depths, self._now = gene, depths, now
+        self._gene, self._depths, self._widths, self._now = gene, depths, widths, now
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Returns the outputs interpolated to the widest, weighted and added."""
+        """Returns (B, C, H, W)."""
         outputs = []
         for number, block in enumerate(self.children(), start=1):
             x_BCHW = block(x_BCHW)
             if number in self._depths:
                 outputs.append(x_BCHW)
-        widest = max(output.shape[1] for output in outputs)
+        channels = x_BCHW.shape[1]
+        found = [self._width(depth, channels) for depth in self._depths]
+        if len(set(found)) > 1:
+            outputs = [_padded(interpolated(output[:, :width], max(found)), channels)
+                       for output, width in zip(outputs, found, strict=True)]
         weights = self._now.of(self._gene).weights
-        return torch.stack([weight * interpolated(output, widest) for weight, output in
-                            zip(weights, outputs, strict=True)]).sum(0)
+        total = weights[0] * outputs[0]
+        for weight, output in zip(weights[1:], outputs[1:], strict=True):
+            total = total + weight * output
+        return total
+
+    def _width(self, depth: int, channels: int) -> int:
+        if depth not in self._widths:
+            return channels
+        gene, widths = self._widths[depth]
+        return _larger(self._now.of(gene), widths)
 
 
-def _width(gene: str | None, widths: Sequence[int], now: _Now, full: int) -> int:
-    if gene is None:
-        return full
-    return max(widths[position] for position in now.of(gene).positions)
+def _larger(draw: Draw, widths: Sequence[int]) -> int:
+    return max(widths[position] for position in draw.positions)
 
 
 def _entries(layout: Layout, axis: Axis, gene: Gene) -> list[int]:
@@ -266,11 +270,17 @@ def _entries(layout: Layout, axis: Axis, gene: Gene) -> list[int]:
     return [axis.entries(int(value) // step) for value in gene.choices]
 
 
+def _padded(x_BCHW: Tensor, channels: int) -> Tensor:
+    missing = channels - x_BCHW.shape[1]
+    return F.pad(x_BCHW, (0, 0, 0, 0, 0, missing)) if missing else x_BCHW
+
+
 def _mixed(x_BCHW: Tensor, parts: Sequence[tuple[nn.BatchNorm2d, Tensor,
                                                  Callable[[Tensor], Tensor]]]) -> Tensor:
     larger = max(norm.num_features for norm, _, _ in parts)
-    return torch.stack([weight * interpolated(layer(x_BCHW[:, :norm.num_features]), larger)
-                        for norm, weight, layer in parts]).sum(0)
+    total = torch.stack([weight * interpolated(layer(x_BCHW[:, :norm.num_features]), larger)
+                         for norm, weight, layer in parts]).sum(0)
+    return _padded(total, x_BCHW.shape[1])
 
 
 def _affine(norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
@@ -293,6 +303,15 @@ def _leading_norm(norm: Any, width: int) -> nn.BatchNorm2d:
         for name in ("weight", "bias", "running_mean", "running_var"):
             getattr(made, name).copy_(getattr(norm, name)[:width])
     return made.to(norm.weight.device)
+
+
+def _copy_own(source: nn.Module, target: nn.Module) -> None:
+    # Without children: norms with an activation have one.
+    given = dict(source.named_parameters(recurse=False)) | dict(
+        source.named_buffers(recurse=False))
+    for name, tensor in (*target.named_parameters(recurse=False),
+                         *target.named_buffers(recurse=False)):
+        tensor.copy_(given[name])
 
 
 def _check_has_norms(layout: Layout, model: nn.Module, genes: Mapping[str, Gene]) -> None:

@@ -8,6 +8,8 @@ from torch import nn
 
 from nas.core.arch import Arch
 from nas.core.types import IntArray
+from supernets.tas.budget import topped_up
+from supernets.tas.methods.uniform import nearest_to
 from supernets.tas.subject import Subject
 from supernets.timm.supernet import TimmSupernet
 
@@ -20,7 +22,8 @@ def precrop(subject: Subject) -> Arch:
     Layer l of cost a_l keeps the density p_l = min(1, τ / a_l), which maximises Σ log p_l within a
     budget of Σ a_l p_l; its width is √p_l of the whole one. A width that several layers share, as
     between residual blocks, is their mean. Unlike there, τ is what brings the *network*, with the
-    widths that the space has, to the budget, which may also be one of parameters or latency.
+    widths that the space has, to the budget, which may also be one of parameters or latency. Many
+    layers of one cost step down together, so what is left is given to single ones (`topped_up`).
 
     Raises:
         InputError: The narrowest network of full depth is above the budget.
@@ -29,19 +32,21 @@ def precrop(subject: Subject) -> Arch:
     costs = layer_costs(subject.supernet, count_macs=budget.cost.metric != "params")
     elastic = subject.supernet.elastic
 
-    def at(tau: float) -> IntArray:
+    def widths(tau: float) -> dict[str, float]:
         parts: dict[str, list[float]] = {}
         for path, cost in costs.items():
             axes = elastic.facts.layout.axes.get(f"{path}.weight")
-            if axes is not None and axes[0] is not None:
+            if axes is not None and axes[0] is not None and axes[0].dim in elastic.choices:
                 parts.setdefault(axes[0].dim, []).append(min(1.0, tau / cost) ** 0.5)
+        return {name: float(np.mean(values)) * elastic.choices[name][-1]
+                for name, values in parts.items()}
+
+    def at(tau: float) -> IntArray:
         code = space.encode([space.extreme(largest=True)])
-        for name in elastic.choices:
-            if name in parts:
-                choices = np.array(elastic.choices[name])
-                wanted = float(np.mean(parts[name])) * choices[-1]
-                code[0, space.positions[name]] = max(
-                    0, int(np.searchsorted(choices, wanted + 1e-9, side="right")) - 1)
+        for name, wanted in widths(tau).items():
+            choices = np.array(elastic.choices[name])
+            code[0, space.positions[name]] = max(
+                0, int(np.searchsorted(choices, wanted + 1e-9, side="right")) - 1)
         return code
 
     low, high = 0.0, float(max(costs.values()))
@@ -50,7 +55,7 @@ def precrop(subject: Subject) -> Arch:
         middle = (low + high) / 2
         met = float(budget.cost.predict(at(middle))[0]) <= budget.limit
         low, high = (middle, high) if met else (low, middle)
-    return space.decode(at(low))[0]
+    return space.decode(topped_up(budget, nearest_to(subject, widths(low)), at(low)[0])[None])[0]
 
 
 def layer_costs(supernet: TimmSupernet, *, count_macs: bool) -> Mapping[str, int]:

@@ -1,10 +1,13 @@
 """The same part of every width; the depth stays."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from nas.core.arch import Arch
 from nas.core.space import Gene
 from nas.core.types import IntArray
+from supernets.tas.budget import topped_up
 from supernets.tas.subject import Subject
 
 _GOLDEN = 0.6180339887498949
@@ -15,29 +18,57 @@ def uniform(subject: Subject) -> Arch:
     """Returns the architecture whose widths are all the same part of the whole ones.
 
     Choices of widths are coarse. So of the layers between two choices some take the larger one,
-    spread evenly over the network, as many as the budget has room for.
+    spread evenly over the network, as many as the budget has room for; what is left goes to single
+    layers (`topped_up`).
 
     Raises:
         InputError: The narrowest network of full depth is above the budget.
     """
-    budget, space = subject.budget, subject.budget.cost.space
-    widths = [gene for gene in space.genes if gene.name in subject.supernet.elastic.choices]
+    space = subject.budget.cost.space
+    whole = space.encode([space.extreme(largest=True)])[0]
+    subject.budget.require_reached(least_cost(subject, whole), "at full depth")
+    return space.decode(evenly_narrowed(subject, whole)[None])[0]
 
-    def at(part: float) -> IntArray:
-        code = space.encode([space.extreme(largest=True)])
-        for place, gene in enumerate(widths):
-            code[0, space.positions[gene.name]] = _position(gene, part, place)
-        return code
 
-    def cost(part: float) -> float:
-        return float(budget.cost.predict(at(part))[0])
+def evenly_narrowed(subject: Subject, code: IntArray) -> IntArray:
+    """Returns a network within the budget, whose widths are all the same part of the whole ones.
 
+    Args:
+        subject: What is pruned.
+        code: (genes,); of it everything but the widths is kept. At its narrowest it must be within
+            the budget.
+    """
+    budget = subject.budget
     low, high = 0.0, 1.0
-    budget.require_reached(cost(low), "at full depth")
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if cost(middle) <= budget.limit else (low, middle)
-    return space.decode(at(low))[0]
+        met = float(budget.cost.predict(_narrowed(subject, code, middle)[None])[0]) <= budget.limit
+        low, high = (middle, high) if met else (low, middle)
+    space = budget.cost.space
+    return topped_up(budget, nearest_to(subject, {
+        name: low * choices[-1] for name, choices in subject.supernet.elastic.choices.items()
+        if name in space.positions}), _narrowed(subject, code, low))
+
+
+def nearest_to(subject: Subject, widths: Mapping[str, float]) -> dict[str, list[float]]:
+    """Returns preferences for choices that are near to some widths, by gene."""
+    choices = subject.supernet.elastic.choices
+    return {name: [-abs(choice - width) / choices[name][-1] for choice in choices[name]]
+            for name, width in widths.items()}
+
+
+def least_cost(subject: Subject, code: IntArray) -> float:
+    """Returns the cost of the network with a code's depths and the least widths."""
+    return float(subject.budget.cost.predict(_narrowed(subject, code, 0.0)[None])[0])
+
+
+def _narrowed(subject: Subject, code: IntArray, part: float) -> IntArray:
+    space = subject.budget.cost.space
+    widths = [gene for gene in space.genes if gene.name in subject.supernet.elastic.choices]
+    found = code.copy()
+    for place, gene in enumerate(widths):
+        found[space.positions[gene.name]] = _position(gene, part, place)
+    return np.asarray(space.canonical_codes(found[None])[0])
 
 
 def _position(gene: Gene, part: float, place: int) -> int:
