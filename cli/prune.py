@@ -95,28 +95,52 @@ def prune(
 
 
 def _run(request: "PruneRequest", *, json: bool) -> None:
-    from cli.render import progress
+    from cli.render import print_json, progress
+    from nas.pipeline.prune.compare import compare_methods
     from nas.pipeline.prune.run import BudgetMissed
     from nas.pipeline.prune.run import prune as run
 
     missed: BudgetMissed | None = None
     with progress() as watch:
         try:
-            result: Any = run(request, watch=watch)
+            result: Any = (compare_methods if request.compare else run)(request, watch=watch)
         except BudgetMissed as error:  # the result is shown, too
             missed, result = error, error.result
-    _show(result.payload, json=json)
+    if json:
+        print_json(result.payload)
+    elif request.compare:
+        _show_comparison(result.payload)
+    else:
+        _show(result.payload)
     if missed is not None:
         raise missed
 
 
-def _show(payload: Mapping[str, Any], *, json: bool) -> None:
-    from cli.render import print_json, table
+def _show_comparison(payload: Mapping[str, Any]) -> None:
+    from cli.render import table
     from nas.pipeline.prune.latency import latency_line
 
-    if json:
-        print_json(payload)
-        return
+    unpruned = payload["unpruned"]
+    rows: list[list[object]] = [["unpruned", unpruned["macs"], unpruned["params"],
+                                 unpruned["latency_ms"], None, unpruned["accuracy"]]]
+    for found in payload["methods"]:
+        after, accuracy = found["after"], found["accuracy"]
+        rows.append([found["method"], after["macs"], after["params"], after["latency_ms"],
+                     accuracy["kd"], accuracy["no_kd"]])
+    table(["method", "MACs", "params", "latency in ms", "accuracy in %", "without KD"], rows,
+          title=f"{payload['model']}, {payload['budget']['metric']} {payload['budget']['asked']}, "
+                f"{payload['epochs']} epochs each")
+    for found in payload["methods"]:
+        if found["latency"] is not None:
+            print(f"{found['method']}: {latency_line(found['latency'])}")
+        if found["slower"]:
+            print(f"{found['method']}: slower than the unpruned network on this machine")
+
+
+def _show(payload: Mapping[str, Any]) -> None:
+    from cli.render import table
+    from nas.pipeline.prune.latency import latency_line
+
     before, after, accuracy = payload["before"], payload["after"], payload["accuracy"]
     table(["", "unpruned", "pruned", "share"], [
         ["MACs", before["macs"], after["macs"], f"{after['macs'] / before['macs']:.1%}"],

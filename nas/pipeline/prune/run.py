@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.core.errors import DiskError, MeasurementError, RunInterrupted
-from nas.core.files import os_error_line
+from nas.core.errors import DiskError, InputError, MeasurementError, RunInterrupted
+from nas.core.files import os_error_line, replace_file
 from nas.core.locks import locked
 from nas.pipeline.events import Watcher, silent
 from nas.pipeline.prune.folder import LABELS, TEACHER, PruneDir, write_json
 from nas.pipeline.prune.latency import latency_line
+from nas.pipeline.prune.page import prune_page
 from nas.pipeline.prune.request import PruneRequest
 from nas.pipeline.prune.session import Session
 from nas.pipeline.prune.work import prepare
@@ -59,10 +60,14 @@ def prune(request: PruneRequest, *, watch: Watcher = silent) -> Pruned:
         DiskError: A file cannot be written.
         RunInterrupted: Ctrl-C.
     """
+    if request.compare:
+        raise InputError("a comparison of methods is no one network: use compare_methods, or leave "
+                         "--compare out")
     with opened(request, watch) as session:
         payload = session.result(request.method, TEACHER if request.kd else LABELS)
         folder = session.work.folder
         write_json(folder.result, payload)
+        replace_file(folder.report, prune_page(payload).encode())
         found = Pruned(folder.path, Path(payload["bundle"]), payload)
     require_met([payload], found)
     return found
