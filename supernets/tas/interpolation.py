@@ -23,8 +23,14 @@ def interpolated(x_BCHW: Tensor, channels: int) -> Tensor:
         return x_BCHW
     if given > channels:
         raise ValueError(f"{given} channels are not interpolated to fewer, {channels}")
-    # With C ≤ C' no mean is over more than two channels.
-    place = torch.arange(channels, device=x_BCHW.device)
-    first = place * given // channels
-    last = ((place + 1) * given + channels - 1) // channels - 1
+    first, last = (end.to(x_BCHW.device) for end in ends(given, channels))
     return 0.5 * (x_BCHW.index_select(1, first) + x_BCHW.index_select(1, last))
+
+
+def ends(given: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Returns the first and the last input channel of each output channel, (channels,) each.
+
+    As there are no fewer output channels, no mean is over more than two input channels.
+    """
+    place = torch.arange(channels)
+    return place * given // channels, ((place + 1) * given + channels - 1) // channels - 1

@@ -4,8 +4,9 @@ Legend: B batch, C channels of the whole network, H and W sides.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from nas.core.arch import Arch
 from nas.core.errors import InputError
 from nas.core.space import Gene
 from supernets.tas.controller import Draw
-from supernets.tas.interpolation import interpolated
+from supernets.tas.interpolation import ends, interpolated
 from supernets.timm.cifar_resnet import FitChannels
 from supernets.timm.elastic import Elastic, depth_gene
 from supernets.timm.families import StageFacts
@@ -85,10 +86,15 @@ class Relaxed(nn.Module):
         """The genes that are depths of stages."""
         return frozenset(map(depth_gene, self.elastic.facts.stages)) & set(self._genes)
 
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of what optimizers should not decay: scales and shifts of norms."""
+        return {name for name, _ in self.named_parameters() if name.endswith(".affine")}
+
     def copy_into(self, model: nn.Module, arch: Arch) -> None:
         """Gives a model the weights, so that a subnet of it has those of one architecture here.
 
-        Of the batch norms it takes the architecture's own.
+        Of the batch norms it takes the architecture's own scales and shifts; their statistics must
+        be measured.
 
         Args:
             model: What this was made of.
@@ -147,8 +153,10 @@ class Relaxed(nn.Module):
 class WidthNorm(nn.Module):
     """A batch norm for each width; the two that are drawn are interpolated, weighted and added.
 
-    In training all widths have the same statistics of the channels that they share, so these are
-    computed once. What follows, two scalings, an interpolation and a sum, is one map of channels.
+    All widths have the same statistics of the channels that they share, so these are computed
+    once; each has a scale and a shift of its own. What these, the interpolation and the sum do is
+    one map of channels. Statistics are always those of the batch, and none are kept: of a subnet
+    they are measured (`supernets.calibrate`).
 
     Args:
         norm: Of all channels; timm's may have an activation, which comes behind the sum.
@@ -159,48 +167,31 @@ class WidthNorm(nn.Module):
 
     def __init__(self, norm: Any, gene: str, widths: Sequence[int], now: _Now) -> None:
         super().__init__()
-        self.gene, self._widths, self._now = gene, widths, now
-        self.norms = nn.ModuleList(_leading_norm(norm, width) for width in widths)
+        self.gene, self._widths, self._now, self._eps = gene, widths, now, norm.eps
+        self.affine = nn.Parameter(torch.stack([norm.weight, norm.bias]).detach()
+                                   .expand(len(widths), 2, -1).clone())  # (choices, 2, C)
         self.drop, self.act = getattr(norm, "drop", None), getattr(norm, "act", None)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, C, H, W), 0 beyond the larger width."""
         draw = self._now.of(self.gene)
-        drawn = [(cast(nn.BatchNorm2d, self.norms[position]), weight)
-                 for position, weight in zip(draw.positions, draw.weights, strict=True)]
-        x_BCHW = self._in_training(x_BCHW, drawn) if self.training else _mixed(
-            x_BCHW, [(norm, weight, norm) for norm, weight in drawn])
+        channels = x_BCHW.shape[1]
+        x_BCHW = F.batch_norm(x_BCHW, None, None, training=True, eps=self._eps)
+        weighted = self.affine[list(draw.positions)] * draw.weights[:, None, None]
+        widths = tuple(self._widths[position] for position in draw.positions)
+        if channels <= WIDEST_MAP:
+            x_BCHW = _mapped(x_BCHW, weighted, widths)
+        else:
+            x_BCHW = _mixed(x_BCHW, weighted, widths)
         for layer in (self.drop, self.act):
             if layer is not None:
                 x_BCHW = layer(x_BCHW)
         return x_BCHW
 
     def copy_into(self, norm: Any, position: int) -> None:
-        """Gives a batch norm of all channels the numbers of one width, where they reach."""
-        own: Any = self.norms[position]
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            getattr(norm, name)[:self._widths[position]].copy_(getattr(own, name))
-
-    def _in_training(self, x_BCHW: Tensor, drawn: Sequence[tuple[nn.BatchNorm2d, Tensor]]
-                     ) -> Tensor:
-        normed, mean, scale = torch.native_batch_norm(
-            x_BCHW, None, None, None, None, True, 0.0, drawn[0][0].eps)
-        channels = x_BCHW.shape[1]
-        for norm, _ in drawn:
-            _remember(norm, mean, scale, x_BCHW.numel() // channels)
-        if channels > WIDEST_MAP:
-            return _mixed(normed, [(norm, weight, _affine(norm)) for norm, weight in drawn])
-        larger = max(norm.num_features for norm, _ in drawn)
-        matrix, bias = normed.new_zeros(channels, channels), normed.new_zeros(channels)
-        for norm, weight in drawn:
-            # The interpolation of a diagonal matrix: columns are the input's channels.
-            width = norm.num_features
-            diagonal = torch.diag_embed(torch.ones_like(norm.weight.detach()))
-            spread = interpolated(diagonal[None, :, :, None], larger)[0, :, :, 0]
-            matrix = matrix + weight * F.pad(spread * norm.weight, (
-                0, channels - width, 0, channels - larger))
-            bias = bias + weight * F.pad(spread @ norm.bias, (0, channels - larger))
-        return F.conv2d(normed, matrix[:, :, None, None], bias)
+        """Gives a batch norm of all channels the scale and shift of one width."""
+        norm.weight.copy_(self.affine[position, 0])
+        norm.bias.copy_(self.affine[position, 1])
 
 
 class WidthMask(nn.Module):
@@ -213,8 +204,8 @@ class WidthMask(nn.Module):
     def forward(self, x_BCHW: Tensor, channels: int) -> Tensor:
         """Returns (B, channels, H, W), 0 beyond the width."""
         larger = _larger(self._now.of(self._gene), self._widths)
-        kept = torch.arange(channels, device=x_BCHW.device) < larger
-        return x_BCHW * kept[:, None, None]
+        kept = (torch.arange(channels, device=x_BCHW.device) < larger).to(x_BCHW.dtype)
+        return x_BCHW if larger == channels else x_BCHW * kept[:, None, None]
 
 
 class DepthMixture(nn.Module):
@@ -245,10 +236,12 @@ class DepthMixture(nn.Module):
                 outputs.append(x_BCHW)
         channels = x_BCHW.shape[1]
         found = [self._width(depth, channels) for depth in self._depths]
-        if len(set(found)) > 1:
-            outputs = [_padded(interpolated(output[:, :width], max(found)), channels)
-                       for output, width in zip(outputs, found, strict=True)]
         weights = self._now.of(self._gene).weights
+        if len(set(found)) > 1:
+            maps = torch.stack([_spread(width, max(found), channels) for width in found])
+            outputs = [torch.cat(outputs, 1)]  # one map of all of them: weighted, interpolated
+            matrix = weights[:, None, None] * maps.to(weights)
+            return F.conv2d(outputs[0], matrix.transpose(0, 1).flatten(1)[..., None, None])
         total = weights[0] * outputs[0]
         for weight, output in zip(weights[1:], outputs[1:], strict=True):
             total = total + weight * output
@@ -275,34 +268,48 @@ def _padded(x_BCHW: Tensor, channels: int) -> Tensor:
     return F.pad(x_BCHW, (0, 0, 0, 0, 0, missing)) if missing else x_BCHW
 
 
-def _mixed(x_BCHW: Tensor, parts: Sequence[tuple[nn.BatchNorm2d, Tensor,
-                                                 Callable[[Tensor], Tensor]]]) -> Tensor:
-    larger = max(norm.num_features for norm, _, _ in parts)
-    total = torch.stack([weight * interpolated(layer(x_BCHW[:, :norm.num_features]), larger)
-                         for norm, weight, layer in parts]).sum(0)
+def _mapped(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:
+    channels = x_BCHW.shape[1]
+    taken, parts, places, rows = (table.to(x_BCHW.device) for table in _map(widths, channels))
+    scales, shifts = (affine_N2C[:, which].flatten()[taken] * parts for which in (0, 1))
+    matrix = scales.new_zeros(channels * channels).scatter_add(0, places, scales)
+    bias = shifts.new_zeros(channels).scatter_add(0, rows, shifts)
+    return F.conv2d(x_BCHW, matrix.view(channels, channels, 1, 1), bias)
+
+
+@lru_cache(maxsize=4096)
+def _spread(width: int, larger: int, channels: int) -> Tensor:
+    # Interpolation from one width to a larger one as a matrix of all channels.
+    matrix = torch.zeros(channels, channels)
+    row = torch.arange(larger)
+    for column in ends(width, larger):
+        matrix[row, column] += 0.5
+    return matrix
+
+
+@lru_cache(maxsize=4096)
+def _map(widths: tuple[int, ...], channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # The entries of a mixture's matrix: which scale each takes, what part of it, where it stands
+    # (flat), and in which row.
+    larger = max(widths)
+    row = torch.arange(larger)
+    taken, places = [], []
+    for which, width in enumerate(widths):
+        for column in ends(width, larger):
+            taken.append(which * channels + column)
+            places.append(row * channels + column)
+    rows = row.repeat(2 * len(widths))
+    return torch.cat(taken), torch.full((len(rows),), 0.5), torch.cat(places), rows
+
+
+def _mixed(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:
+    larger = max(widths)
+    total: Tensor | None = None
+    for affine, width in zip(affine_N2C[..., None, None], widths, strict=True):
+        part = interpolated(x_BCHW[:, :width] * affine[0, :width] + affine[1, :width], larger)
+        total = part if total is None else total + part
+    assert total is not None
     return _padded(total, x_BCHW.shape[1])
-
-
-def _affine(norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
-    return lambda x: x * norm.weight[:, None, None] + norm.bias[:, None, None]
-
-
-def _remember(norm: Any, mean: Tensor, scale: Tensor, count: int) -> None:
-    # As torch's batch norms do it: the variance is that of a sample.
-    with torch.no_grad():
-        width, share = norm.num_features, norm.momentum
-        variance = (scale[:width].square().reciprocal() - norm.eps) * count / max(1, count - 1)
-        norm.running_mean.lerp_(mean[:width], share)
-        norm.running_var.lerp_(variance, share)
-        norm.num_batches_tracked += 1
-
-
-def _leading_norm(norm: Any, width: int) -> nn.BatchNorm2d:
-    made = nn.BatchNorm2d(width, eps=norm.eps, momentum=norm.momentum)
-    with torch.no_grad():
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            getattr(made, name).copy_(getattr(norm, name)[:width])
-    return made.to(norm.weight.device)
 
 
 def _copy_own(source: nn.Module, target: nn.Module) -> None:

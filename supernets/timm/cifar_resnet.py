@@ -34,12 +34,13 @@ class CifarBasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.act2 = nn.ReLU(inplace=True)
         self.downsample = projection(source, width, stride)
+        self.fit = FitChannels()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, width, H/stride, W/stride)."""
         out = self.act1(self.bn1(self.conv1(x_BCHW)))
         out = self.bn2(self.conv2(out))
-        out = out + fitted(self.downsample(x_BCHW), out.shape[1])
+        out = out + self.fit(self.downsample(x_BCHW), out.shape[1])
         activated: Tensor = self.act2(out)
         return activated
 
@@ -62,13 +63,14 @@ class CifarBottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out)
         self.act3 = nn.ReLU(inplace=True)
         self.downsample = projection(source, out, stride)
+        self.fit = FitChannels()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, 4·width, H/stride, W/stride)."""
         out = self.act1(self.bn1(self.conv1(x_BCHW)))
         out = self.act2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        out = out + fitted(self.downsample(x_BCHW), out.shape[1])
+        out = out + self.fit(self.downsample(x_BCHW), out.shape[1])
         activated: Tensor = self.act3(out)
         return activated
 
@@ -134,12 +136,15 @@ class CifarResNet(nn.Module):
         return self.fc
 
 
-def fitted(x_BCHW: Tensor, channels: int) -> Tensor:
-    """Returns the leading channels, or all of them and then zeros: (B, channels, H, W)."""
-    missing = channels - x_BCHW.shape[1]
-    if missing > 0:
-        return F.pad(x_BCHW, (0, 0, 0, 0, 0, missing))
-    return x_BCHW[:, :channels] if missing else x_BCHW
+class FitChannels(nn.Module):
+    """Cuts what a shortcut has too much, and pads with zeros what it lacks."""
+
+    def forward(self, x_BCHW: Tensor, channels: int) -> Tensor:
+        """Returns the leading channels, or all of them and then zeros: (B, channels, H, W)."""
+        missing = channels - x_BCHW.shape[1]
+        if missing > 0:
+            return F.pad(x_BCHW, (0, 0, 0, 0, 0, missing))
+        return x_BCHW[:, :channels] if missing else x_BCHW
 
 
 def projection(source: int, width: int, stride: int) -> nn.Module:

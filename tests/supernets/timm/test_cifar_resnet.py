@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.core.costs import ClosedFormCosts
 from nas.core.errors import SpaceError
 from nas.core.vocabulary import Picked
-from supernets.timm.cifar_resnet import fitted, register
+from supernets.timm.cifar_resnet import FitChannels, register
 from supernets.timm.config import TimmConfig
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
@@ -118,7 +118,7 @@ def test_an_order_that_mixes_excluded_widths_is_refused():
                         exclude=("conv1",))
     facts = config.facts(model)
     assert config.elastic(facts).picked["stage0.block1.source"] == Picked(
-        None, ("stage0.block0.width",) * 3)
+        None, ("stage0.block0.width",))
     mixed = config.model_copy(update={"drop_order": {"stage0": (0, 2, 1)}})
     with pytest.raises(SpaceError, match=r"stage0.block1.source is one of .*stem.width"):
         mixed.elastic(facts).picked  # noqa: B018
@@ -126,6 +126,7 @@ def test_an_order_that_mixes_excluded_widths_is_refused():
 
 def test_shortcuts_are_cut_or_padded():
     x = torch.arange(1.0, 4.0).reshape(1, 3, 1, 1)
+    fitted = FitChannels()
     assert fitted(x, 2).flatten().tolist() == [1, 2]
     assert fitted(x, 5).flatten().tolist() == [1, 2, 3, 0, 0]
     assert fitted(x, 3) is x
