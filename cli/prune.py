@@ -123,7 +123,8 @@ def _show_comparison(payload: Mapping[str, Any]) -> None:
     unpruned = payload["unpruned"]
     rows: list[list[object]] = [["unpruned", unpruned["macs"], unpruned["params"],
                                  unpruned["latency_ms"], None, unpruned["accuracy"]]]
-    for found in payload["methods"]:
+    reached = [found for found in payload["methods"] if "error" not in found]
+    for found in reached:
         after, accuracy = found["after"], found["accuracy"]
         rows.append([found["method"], after["macs"], after["params"], after["latency_ms"],
                      accuracy["kd"], accuracy["no_kd"]])
@@ -131,6 +132,9 @@ def _show_comparison(payload: Mapping[str, Any]) -> None:
           title=f"{payload['model']}, {payload['budget']['metric']} {payload['budget']['asked']}, "
                 f"{payload['epochs']} epochs each")
     for found in payload["methods"]:
+        if "error" in found:
+            print(f"{found['method']}: {found['error']}")
+    for found in reached:
         if found["latency"] is not None:
             print(f"{found['method']}: {latency_line(found['latency'])}")
         if found["slower"]:

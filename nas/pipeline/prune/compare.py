@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.core.errors import DataError, InputError, ProfileError
 from nas.core.files import replace_file
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.prune.folder import LABELS, TEACHER, write_json
@@ -42,17 +43,26 @@ def compare_methods(request: PruneRequest, *, watch: Watcher = silent) -> Compar
         for done, name in enumerate(request.methods):
             watch(Event("compare", done, len(request.methods), name))
             rows.append(_row(session, name))
+        if all("error" in row for row in rows):
+            raise InputError(f"no method reaches the budget; {rows[0]['method']}: "
+                             f"{rows[0]['error']}")
         watch(Event("compare", len(rows), len(rows)))
         folder = session.work.folder
         payload = _payload(session, rows)
         write_json(folder.comparison, payload)
         replace_file(folder.comparison_report, comparison_page(payload).encode())
         found = Compared(folder.path, payload)
-    require_met(rows, found)
+    require_met([row for row in rows if "error" not in row], found)
     return found
 
 
 def _row(session: Session, name: str) -> dict[str, Any]:
+    try:
+        session.choice(name)
+    except (DataError, ProfileError):  # nothing that another method would be better at
+        raise
+    except InputError as error:
+        return {"method": name, "error": str(error)}
     taught = session.result(name, TEACHER)
     alone = session.result(name, LABELS)
     kept = ("method", "before", "after", "latency", "latency_kind", "slower", "budget", "device",
@@ -64,7 +74,8 @@ def _row(session: Session, name: str) -> dict[str, Any]:
 
 
 def _payload(session: Session, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    request, before = session.work.request, rows[0]
+    request = session.work.request
+    before = next(row for row in rows if "error" not in row)
     common = ("device", "latency_kind", "seed", "epochs", "versions")
     return {
         "model": request.model, "budget": {**before["budget"], "found": None},

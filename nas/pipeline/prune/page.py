@@ -38,7 +38,8 @@ def prune_page(payload: Json) -> str:
 
 def comparison_page(payload: Json) -> str:
     """Returns the page of a comparison; `payload` is ``compare.json``."""
-    unpruned, methods = payload["unpruned"], payload["methods"]
+    unpruned = payload["unpruned"]
+    methods = [row for row in payload["methods"] if "error" not in row]
     best = max(methods, key=lambda row: row["accuracy"]["kd"])
     title = f"{payload['model']}: {len(methods)} ways to {_budget(payload['budget'])}"
     tiles = [(best["method"], "most accurate here", f"{best['accuracy']['kd']:.2f}\xa0%, "
@@ -52,8 +53,9 @@ def comparison_page(payload: Json) -> str:
     columns = ("method", "MACs", "parameters", "latency", "accuracy, taught",
                "accuracy, labels alone")
     section = _section("methods", "Methods", METHODS_NOTE, _table(columns, rows, "methods"))
+    doubts = [f"{row['method']}: {row['error']}." for row in payload["methods"] if "error" in row]
     return _page(title, f"Trained for {payload['epochs']} epochs each, seed {payload['seed']}.",
-                 tiles, _doubts(methods), [section])
+                 tiles, doubts + _doubts(methods), [section])
 
 
 def _page(title: str, lead: str, tiles: Sequence[tuple[str, str, str]], doubts: Sequence[str],

@@ -11,7 +11,7 @@ from nas.core.errors import DataError
 from nas.export.manifest import ONNX
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher
-from nas.pipeline.prune.choosing import Pruner, chosen, make_pruner, work_for
+from nas.pipeline.prune.choosing import Choice, Pruner, chosen, make_pruner, work_for
 from nas.pipeline.prune.costs import network_cost, profile_of
 from nas.pipeline.prune.folder import read_json, write_json
 from nas.pipeline.prune.latency import latency_facts, verdict
@@ -53,7 +53,8 @@ class Session:
     @cached_property
     def profile(self) -> HardwareProfile | None:
         """The device's latencies, where they are bounded."""
-        return profile_of(self.work, self.watch)
+        work = self.work
+        return profile_of(work.request, work.folder, work.supernet, self.watch)
 
     @cached_property
     def limit(self) -> float:
@@ -62,7 +63,7 @@ class Session:
         if not amount.is_share:
             return amount.value
         whole = self._measured_ms() if self._is_measured else network_cost(
-            work, self.profile).of(work.largest)
+            work.supernet, work.request.metric, self.profile).of(work.largest)
         return amount.of(whole)
 
     def job(self, name: str) -> Job:
@@ -74,10 +75,20 @@ class Session:
         """
         if name not in self._jobs:
             work = work_for(self.work, name)
-            budget = Budget(cost=network_cost(work, self.profile), limit=self.limit)
+            cost = network_cost(work.supernet, work.request.metric, self.profile)
+            budget = Budget(cost=cost, limit=self.limit)
             self._jobs[name] = Job(work, budget, cache(
                 lambda: make_pruner(work, name, budget, self.watch)))
         return self._jobs[name]
+
+    def choice(self, name: str) -> Choice:
+        """Returns what a method chooses, or has chosen.
+
+        Raises:
+            InputError: It cannot reach the budget.
+        """
+        job = self.job(name)
+        return chosen(job.work, name, job.budget, job.pruner, self.watch)
 
     def result(self, name: str, learnt_from: str) -> dict[str, Any]:
         """Returns all that is known of a method's network, as JSON values.
@@ -86,8 +97,7 @@ class Session:
         """
         job = self.job(name)
         work, request, budget = job.work, job.work.request, job.budget
-        choice = chosen(work, name, budget, job.pruner, self.watch)
-        before = self.unpruned
+        choice, before = self.choice(name), self.unpruned
         after = pruned_network(work, name, choice.arch, job.pruner, learnt_from=learnt_from,
                                watch=self.watch)
         latency = latency_facts(work, name, learnt_from, (before, after), budget, self.watch)

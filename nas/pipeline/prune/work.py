@@ -1,34 +1,38 @@
 """The network that is to be pruned, with its images and its weights, ready for every method."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from nas.core.arch import Arch
-from nas.core.errors import InputError
-from nas.evaluation.trained import TrainedEvaluator
 from nas.execution.process import usable_cores
-from nas.pipeline.device import image_workers, one_thread, torch_device
+from nas.pipeline.device import torch_device
 from nas.pipeline.distilled import Distilled
 from nas.pipeline.events import Event, Watcher
+from nas.pipeline.prune.costs import require_reachable
 from nas.pipeline.prune.folder import PruneDir
 from nas.pipeline.prune.request import PruneRequest
 from nas.pipeline.prune.space import prune_config, require_choices
-from nas.pipeline.train_timm import SMALL_SIDE
+from nas.pipeline.prune.start import (
+    plain_fit,
+    threads,
+    train_largest,
+    unpruned_model,
+    weights_line,
+)
 from nas.pipeline.train_timm_images import check_test_images, look_at_images, say_unreadable
-from nas.pipeline.training_images import TrainingImages
+from supernets.card import CARD
 from supernets.tasks.preprocessing import Preprocessing
 from supernets.tasks.timm_images import Opened
 from supernets.timm.config import TimmConfig
-from supernets.timm.create import check_name, create_model
+from supernets.timm.create import check_name
 from supernets.timm.make import make_supernet
-from supernets.timm.stored import Images
+from supernets.timm.stored import Images, save_supernet
 from supernets.timm.supernet import TimmSupernet
-from supernets.training.distill import Criterion, LabelLoss
-from supernets.training.image_batches import ImageBatches
+from supernets.training.distill import Criterion
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,14 +88,9 @@ class Work:
         """
         request = self.request if epochs is None else self.request.model_copy(
             update={"epochs": epochs})
-        fit = _fit(request, self.opened, inherited=inherited, criterion=criterion,
-                   watch=watch, stage=stage)
+        fit = plain_fit(request, self.opened, inherited=inherited, criterion=criterion,
+                        watch=watch, stage=stage)
         return replace(fit, start=start)
-
-
-def threads(side: int) -> AbstractContextManager[None]:
-    """Returns the context of training on images of a side."""
-    return one_thread() if side <= SMALL_SIDE else nullcontext()
 
 
 def prepare(request: PruneRequest, folder: PruneDir, watch: Watcher) -> Work:
@@ -107,44 +106,34 @@ def prepare(request: PruneRequest, folder: PruneDir, watch: Watcher) -> Work:
     images, preprocessing, classes = look_at_images(request.images(), request.name)
     channels, side, _ = preprocessing.input_shape
     config = prune_config(request, classes=classes, channels=channels, side=side)
-    model, has_head = _model(request, config, watch)
-    facts = config.facts(model)
-    require_choices(request, config.elastic(facts).space.size)
+    model, has_head = unpruned_model(request, config, watch)
+    elastic = config.elastic(config.facts(model))
+    require_choices(request, elastic.space.size)
     opened = _open(request, folder, images, preprocessing, classes, watch)
-    folder.begin(request)  # from here on something is kept
-    device = opened.task.device
-    model.to(device=device).to(memory_format=torch.channels_last)
-    weights = _weights_line(request, has_head=has_head)
+    model.to(device=opened.task.device).to(memory_format=torch.channels_last)
+    supernet = TimmSupernet(model, elastic, opened.task).eval()
+    require_reachable(request, folder, supernet, watch)
+    folder.begin(request)
+    weights = weights_line(request, has_head=has_head)
     if not has_head:
-        _train(request, folder, TimmSupernet(model, config.elastic(facts), opened.task),
-               opened, watch)
-    make_supernet(model, config, opened.task)  # sorts the model's units
-    # Its order of dropping blocks is left: here they go from the end of a stage.
-    supernet = TimmSupernet(model, config.elastic(facts), opened.task).eval().to(device=device)
+        train_largest(request, folder, supernet, opened, watch)
+    # Sorts the model's units. Its order of dropping blocks is left: they go from a stage's end.
+    make_supernet(model, config, opened.task)
+    work = Work(request=request, folder=folder, config=config, images=images, opened=opened,
+                supernet=supernet, weights=weights)
+    _save(work)
     watch(Event("model", 1, 1, f"{supernet.space.size:.2g} networks, from "
                                f"{len(supernet.space.genes)} choices each"))
-    return Work(request=request, folder=folder, config=config, images=images, opened=opened,
-                supernet=supernet, weights=weights)
+    return work
 
 
-def _model(request: PruneRequest, config: TimmConfig, watch: Watcher) -> tuple[nn.Module, bool]:
-    # The model, and whether its weights are those of a network for these classes.
-    told: list[str] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
-        model = create_model(config.model, num_classes=config.classes, in_chans=config.channels,
-                             img_size=config.side, weights=request.weights,
-                             pretrained=request.pretrained, notice=told.append)
-    for line in told:
-        watch(Event("model", 0, 1, line))
-    return model, (request.weights is not None or request.pretrained) and not told
-
-
-def _weights_line(request: PruneRequest, *, has_head: bool) -> str:
-    if request.weights is not None:
-        return f"of {request.weights.name}"
-    start = "timm's weights" if request.pretrained else "scratch"
-    return start if has_head else f"trained for {request.epochs} epochs from {start}"
+def _save(work: Work) -> None:
+    # The space as a supernet folder, so that any searcher can search it, too.
+    folder = work.folder.supernet
+    if not (folder / CARD).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_supernet(folder, work.supernet, work.config, work.opened.task, work.images,
+                      {"made_by": "nas prune", "weights": work.weights})
 
 
 def _open(request: PruneRequest, folder: PruneDir, images: Images, preprocessing: Preprocessing,
@@ -157,37 +146,6 @@ def _open(request: PruneRequest, folder: PruneDir, images: Images, preprocessing
     say_unreadable(opened, watch)
     check_test_images(opened)
     return opened
-
-
-def _train(request: PruneRequest, folder: PruneDir, supernet: TimmSupernet, opened: Opened,
-           watch: Watcher) -> None:
-    # Trains the supernet's largest network, and puts the result into its model.
-    fit = _fit(request, opened, inherited=request.pretrained, watch=watch, stage="unpruned",
-               criterion=LabelLoss(smoothing=0.0))
-    evaluator = TrainedEvaluator(supernet, fit, folder=folder.unpruned_training,
-                                 seed=request.seed)
-    with closing(fit), threads(opened.task.preprocessing.input_shape[1]):
-        trained = evaluator.network(supernet.space.extreme(largest=True))
-    missing, unexpected = supernet.model.load_state_dict(trained.state_dict(), strict=False)
-    if missing or unexpected:
-        raise InputError(f"{request.model} is not its own largest network ({[*missing][:1]}); it "
-                         "cannot be pruned")
-
-
-def _fit(request: PruneRequest, opened: Opened, *, inherited: bool, criterion: Criterion,
-         watch: Watcher, stage: str) -> Distilled:
-    task, training = opened.task, opened.training
-    augmentation = request.images().augmentation
-    images = TrainingImages(
-        described=f"{len(training)} images",
-        batches=lambda batch_size, seed: ImageBatches(
-            task=task, data=training, batch_size=batch_size, seed=seed, augmentation=augmentation,
-            workers=image_workers(request.workers, task.device)))
-    steps = request.epochs * images.batches(request.batch_size, 0).checked_steps_per_epoch()
-    return Distilled(
-        task=task, images=images, batch_size=request.batch_size,
-        recipe=request.recipe(inherited=inherited), criterion=criterion, start=None,
-        on_step=lambda step: watch(Event(stage, step + 1, steps)))
 
 
 def _some(watch: Watcher) -> Callable[[int, int], None]:
