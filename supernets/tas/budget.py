@@ -67,13 +67,13 @@ class Budget:
         least, most = (self.cost.of(self.cost.space.extreme(largest=end)) for end in (False, True))
         if self.limit < least:
             percent = math.ceil(1000.0 * least / most) / 10.0  # what is asked for must suffice
-            raise InputError(f"a budget of {_shown(self.limit)} {self.cost.metric} is less than "
-                             f"the smallest network of this space costs, {_shown(least)} "
+            raise InputError(f"a budget of {self.limit:,.6g} {self.cost.metric} is less than "
+                             f"the smallest network of this space costs, {least:,.6g} "
                              f"({percent:.1f} % of the whole one); ask for that or more, or "
                              "exclude fewer layers")
         if self.limit > most:
-            raise InputError(f"a budget of {_shown(self.limit)} {self.cost.metric} is more than "
-                             f"the whole network costs, {_shown(most)}; there is nothing to prune")
+            raise InputError(f"a budget of {self.limit:,.6g} {self.cost.metric} is more than "
+                             f"the whole network costs, {most:,.6g}; there is nothing to prune")
 
     def is_met(self, cost: float) -> bool:
         """Returns whether a cost is near the limit and not above it."""
@@ -90,14 +90,9 @@ class Budget:
             InputError: It is not.
         """
         if least > self.limit:
-            raise InputError(f"{where} no network costs less than {_shown(least)} "
-                             f"{self.cost.metric}, and the budget is {_shown(self.limit)}; ask for "
+            raise InputError(f"{where} no network costs less than {least:,.6g} "
+                             f"{self.cost.metric}, and the budget is {self.limit:,.6g}; ask for "
                              "more, or use a method that may do more")
-
-
-def _shown(cost: float) -> str:
-    # Counts in full, so that they can be asked for; times are small.
-    return f"{cost:,.0f}" if cost >= 1e6 else f"{cost:,.6g}"
 
 
 Preferences = Mapping[str, Sequence[float]]  # gene → how much each of its choices is wanted
