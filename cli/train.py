@@ -71,6 +71,9 @@ def train(
         help="Factor on the learning rate from each layer to the one before it.")] = None,
     label_smoothing: Annotated[float, typer.Option(
         help="Share of a label that is spread over all classes.")] = 0.05,
+    teaching: Annotated[float, typer.Option(
+        help="Share of the loss that small networks take from the largest one of a step; the rest "
+             "is from labels.")] = 1.0,
     accumulation: Annotated[int, typer.Option(help="Batches of one update.")] = 1,
     clip_norm: Annotated[float | None, typer.Option(
         help="Largest norm of the gradients.")] = None,
@@ -107,9 +110,9 @@ def train(
     del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
          image_size, resolutions, importance, calibration, rule, front, teacher,
          teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,
-         label_smoothing, accumulation, clip_norm, ema_decay, precision, crop_scale, hflip,
-         color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard, seed,
-         checkpoint_s)
+         label_smoothing, teaching, accumulation, clip_norm, ema_decay, precision, crop_scale,
+         hflip, color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard,
+         seed, checkpoint_s)
     # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request

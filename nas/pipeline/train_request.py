@@ -47,6 +47,7 @@ class TrainRequest(BaseModel):
         weight_decay: See `supernets.training.recipe.Recipe`, also for what follows.
         layer_decay: Factor on the learning rate from each layer to the one before it.
         label_smoothing: Of the loss.
+        teaching: See `supernets.training.trainer.TrainConfig`.
         accumulation: Batches of one update.
         clip_norm: Largest norm of the gradients.
         ema_decay: Of the average of the weights that becomes the result.
@@ -90,6 +91,7 @@ class TrainRequest(BaseModel):
     weight_decay: float | None = Field(default=None, ge=0)
     layer_decay: float | None = Field(default=None, gt=0, lt=1)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    teaching: float = Field(default=1.0, ge=0, le=1)
     accumulation: int = Field(default=1, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
@@ -234,8 +236,8 @@ def recipe(request: TrainRequest) -> TrainConfig:
     """
     values = request.model_dump(include={
         "epochs", "optimizer", "schedule", "learning_rate", "weight_decay", "layer_decay",
-        "label_smoothing", "accumulation", "clip_norm", "ema_decay", "precision", "seed",
-        "checkpoint_s"})
+        "label_smoothing", "teaching", "accumulation", "clip_norm", "ema_decay", "precision",
+        "seed", "checkpoint_s"})
     # An optimizer that is not known has no usual values, and is refused by its name.
     known = {name: value for name, value in values.items() if value is not None}
     if request.is_timm:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nas.core.errors import EvaluationError
+from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Supernet, Task
 from nas.core.rng import derive_rng
 from supernets.training.board import Board
 from supernets.training.checkpoint import Checkpoint
 from supernets.training.data import Batches
-from supernets.training.distill import Criterion, LabelLoss, soft_cross_entropy
+from supernets.training.distill import Criterion, LabelLoss, Loss, soft_cross_entropy
 from supernets.training.processes import Processes, started
 from supernets.training.recipe import Recipe
 from supernets.training.sampling import SamplingRule, Sandwich
@@ -29,10 +29,23 @@ class TrainConfig(Recipe):
     """How to train a supernet.
 
     Attributes:
+        teaching: What share of the loss the first network's probabilities are, in those networks
+            of a step that it teaches; the rest is that against labels. With 1, as BigNAS has it,
+            they never see a label: in a short training, where the first network knows little for
+            long, that costs accuracy.
         checkpoint_s: Seconds between checkpoints.
+
+    Raises:
+        InputError: A share outside 0 … 1, or as of `Recipe`.
     """
 
+    teaching: float = 1.0
     checkpoint_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        if not 0.0 <= self.teaching <= 1.0:
+            raise InputError(f"teaching {self.teaching} must be a share, 0 … 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +184,15 @@ class _Run:
         yield Part(loss(first), len(archs), f"architecture {archs[0].digest}")
         for arch in archs[1:]:
             outputs = supernet(inputs, arch)
-            part = soft_cross_entropy(outputs, first) if rule.teaches else loss(outputs)
-            yield Part(part, len(archs), f"architecture {arch.digest}")
+            yield Part(self._loss(outputs, loss, first if rule.teaches else None), len(archs),
+                       f"architecture {arch.digest}")
+
+    def _loss(self, outputs: Any, loss: Loss, teacher: Tensor | None) -> Tensor:
+        share = self._config.teaching
+        if teacher is None or share == 0.0:
+            return loss(outputs)
+        taught = soft_cross_entropy(outputs, teacher)
+        return taught if share == 1.0 else share * taught + (1.0 - share) * loss(outputs)
 
     def _report(self, loss: float, board: Board | None) -> None:
         rate = self._updates.learning_rate_at(self._step - 1)

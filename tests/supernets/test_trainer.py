@@ -300,6 +300,36 @@ def test_without_a_teacher_all_learn_from_the_labels(tmp_path: Path) -> None:
     assert close(net.state_dict(), uniform.supernet.state_dict())
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_taught_networks_learn_from_labels_as_far_as_they_are_told(
+        tmp_path: Path, share: float) -> None:
+    trainer = make_trainer(tmp_path / "c.pt", config=replace(
+        CONFIG, epochs=1, momentum=0.0, weight_decay=0.0, warmup_epochs=0.25, teaching=share))
+    trainer.on_step = stop_at(1)
+    with pytest.raises(StoppedError):
+        trainer.run()
+    net = TinyMlp(trainer.task)
+    x, targets = trainer.data.batch(0)
+    largest, *others = Sandwich()(SPACE, derive_rng(5, "sampling", index=0))
+    teacher = net(x, largest)
+    losses = [F.cross_entropy(teacher, targets, label_smoothing=0.05)]
+    for arch in others:
+        taught = F.cross_entropy(net(x, arch), teacher.detach().softmax(1))
+        labels = F.cross_entropy(net(x, arch), targets, label_smoothing=0.05)
+        losses.append(share * taught + (1.0 - share) * labels)
+    torch.stack(losses).mean().backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
+    assert close(net.state_dict(), trainer.supernet.state_dict())
+
+
+def test_a_share_of_teaching_outside_0_to_1_is_refused() -> None:
+    with pytest.raises(InputError, match=r"teaching 1\.5 must be a share"):
+        replace(CONFIG, teaching=1.5)
+
+
 def test_a_frozen_teacher_teaches_the_supernet(tmp_path: Path) -> None:
     task = mlp_task()
     teacher = TinyMlp(task, seed=7).extract(SPACE.extreme(largest=True)).eval()
