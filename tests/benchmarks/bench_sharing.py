@@ -3,14 +3,14 @@
 The mobilenet family on 20,000 images of Fashion-MNIST. Supernets are trained by the sandwich rule,
 by one whose small networks learn from labels, too, at a higher rate, by uniform sampling and by
 single paths, for equal CPU time: each rule's epochs are as many as fit into the time of the
-sandwich's ten. Eight networks from the smallest to the largest are trained alone for
-ten epochs, too. Inherited accuracies, batch norms recalibrated, are compared with those,
-and their order by Kendall's τ; two seeds of everything. All accuracies are on the 10,000 held-out
-images. Finished trainings are kept in the work folder, and stopped ones go on there. Writes
-``docs/benchmarks/sharing.json``. Takes about two hours of one
-core; `--only` makes a part of it, for a second one.
+sandwich's ten. Eight networks from the smallest to the largest are trained alone for ten epochs,
+too. Inherited accuracies, batch norms recalibrated, are compared with those, and their order by
+Kendall's τ; two seeds of everything. All accuracies are on the 10,000 held-out images. Finished
+trainings are kept in the work folder, and stopped ones go on there. Writes
+``docs/benchmarks/sharing.json``. Takes about three hours of one core; `--only sandwich 1` makes a
+part of it, for a second one.
 
-    python tests/benchmarks/bench_sharing.py --data /usr/share/datasets/fashion-mnist --work DIR [--only sandwich 1]
+    python tests/benchmarks/bench_sharing.py --data /usr/share/datasets/fashion-mnist --work DIR
 """
 
 import argparse

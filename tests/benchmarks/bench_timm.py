@@ -120,7 +120,7 @@ def make(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def glance(name: str) -> dict[str, Any]:
-    """Returns whether the largest architecture is the model and the smallest runs, and the space."""
+    """Returns whether the largest architecture is the model, the smallest runs, and the space."""
     try:
         model, shape = make(name)
         facts = describe_model(model)
