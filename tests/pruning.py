@@ -6,7 +6,9 @@ from typing import Any
 
 from timm_trainings import SIDE
 
+from nas.core.arch import Arch
 from nas.pipeline.prune.request import PruneRequest, make_prune_request
+from supernets.tas.subject import Subject
 
 # test_resnet has few blocks, and multiples of 16 leave it few widths.
 SMALL = {"model": "timm:test_resnet", "macs": "60%", "method": "uniform", "epochs": 1,
@@ -38,3 +40,8 @@ def comparable(folder: Path) -> dict[str, Any]:
         assert block["before"]["latency_ms"] > 0
     del payload["bundle"], payload["slower"]
     return dict(payload)
+
+
+def whole_network(subject: Subject) -> Arch:
+    """A method that prunes nothing."""
+    return subject.supernet.space.extreme(largest=True)

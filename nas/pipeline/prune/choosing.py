@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from nas.core.arch import Arch
-from nas.core.errors import InputError
+from nas.core.errors import InputError, NasError
 from nas.core.registry import resolve
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher
@@ -73,8 +73,28 @@ def make_pruner(work: Work, name: str, budget: Budget, watch: Watcher) -> Pruner
     if entry.info.get("needs") == "work":
         made: Pruner = method(work, budget, name=name, watch=watch)
         return made
-    return Pruner(choose=lambda asked: method(Subject(
+    return Pruner(choose=lambda asked: _asked(name, method, Subject(
         supernet=work.supernet, budget=asked, seed=work.request.seed)))
+
+
+def _asked(name: str, method: Any, subject: Subject) -> Arch:
+    # A method may be a third party's, or anything that was named as module:attribute.
+    try:
+        found = method(subject)
+    except NasError:
+        raise
+    except Exception as error:
+        raise InputError(f"method {name!r} failed ({type(error).__name__}: {error}); --debug shows "
+                         "where") from error
+    if not isinstance(found, Arch):
+        raise InputError(f"{name!r} is no method of pruning: it gave a {type(found).__name__}, "
+                         "not an architecture; see supernets.tas.subject")
+    arch = subject.supernet.space.canonical(found)
+    if subject.budget.cost.of(arch) > subject.budget.limit:
+        raise InputError(f"method {name!r} gave a network that is above the budget: "
+                         f"{subject.budget.cost.of(arch):,.6g} {subject.budget.cost.metric}, not "
+                         f"{subject.budget.limit:,.6g} or less")
+    return arch
 
 
 def work_for(work: Work, name: str) -> Work:

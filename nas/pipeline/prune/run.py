@@ -13,6 +13,7 @@ from nas.core.locks import locked
 from nas.pipeline.events import Watcher, silent
 from nas.pipeline.prune.folder import LABELS, TEACHER, PruneDir, write_json
 from nas.pipeline.prune.latency import latency_line
+from nas.pipeline.prune.methods import method_entry
 from nas.pipeline.prune.page import prune_page
 from nas.pipeline.prune.request import PruneRequest
 from nas.pipeline.prune.session import Session
@@ -78,9 +79,12 @@ def opened(request: PruneRequest, watch: Watcher) -> Iterator[Session]:
     """Holds the folder of a request and gives its session.
 
     Raises:
+        InputError: A method that cannot be imported, or as `nas.pipeline.prune.work.prepare`.
         RunInterrupted: In place of a KeyboardInterrupt.
         DiskError: In place of an OSError.
     """
+    for name in request.methods:
+        method_entry(name).resolve()  # fails before anything is trained
     folder = PruneDir(request.out)
     again = f"the same command goes on after the last step that is kept in {folder.path}"
     try:
