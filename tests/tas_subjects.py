@@ -1,6 +1,8 @@
 """Networks to prune in tests: small spaces, whose costs are known exactly."""
 
-import timm
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from timm_models import Images, make_model
 from torch import nn
 
@@ -8,24 +10,28 @@ from nas.core.costs import ClosedFormCosts
 from supernets.tas.budget import Budget, NetworkCost
 from supernets.tas.subject import Subject
 from supernets.timm.elastic import Elastic, Ratios
+from supernets.timm.excluded import excluding
 from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
 
 COARSE = (0.5, 0.75, 1.0)
 FINE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Model → side of its images, parts of its widths, their multiple.
-MODELS = {"cifar_resnet20": (16, COARSE, 1), "resnet18": (32, FINE, 8),
+MODELS = {"cifar_resnet20": (16, COARSE, 1), "resnet18": (32, COARSE, 8),
           "mobilenetv2_100": (32, COARSE, 8)}
 
 
-def make_supernet(name: str, *, model: nn.Module | None = None, **ratios: object) -> TimmSupernet:
-    """Returns the supernet of a model, by default one of `MODELS`, of weights that all tell."""
+def make_supernet(name: str, *, model: nn.Module | None = None, fixed: Sequence[str] = (),
+                  order: Mapping[str, Sequence[int]] | None = None, **ratios: Any) -> TimmSupernet:
+    """Returns the supernet of one of `MODELS`, of weights that all tell, or of one like it."""
     side, parts, multiple = MODELS[name]
-    made = model or (timm.create_model(name, num_classes=10) if name not in MODELS
-                     else make_model(name))
+    made = make_model(name) if model is None else model
     chosen = {"inner": parts, "width": parts, "depth": 0.01, "multiple": multiple,
               "nearest": multiple > 1, "kernels": False, **ratios}
-    elastic = Elastic(f"{name}/tas", describe_model(made), Ratios(**chosen))
+    facts = describe_model(made)
+    if fixed:
+        facts = excluding(facts, fixed, [path for path, _ in made.named_modules() if path])
+    elastic = Elastic(f"{name}/tas", facts, Ratios(**chosen), order or {})
     return TimmSupernet(made, elastic, Images((3, side, side))).eval()
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Task
 from nas.core.rng import derive_seed
+from supernets.tas.balance import CostLoss
 from supernets.tas.budget import Budget, best_within
 from supernets.tas.controller import Controller
-from supernets.tas.expected_cost import ExpectedCost, cost_loss
 from supernets.tas.relaxed import Relaxed
 from supernets.training.checkpoint import Checkpoint
 from supernets.training.data import Batches
@@ -136,7 +136,6 @@ class TasSearch:
     checkpoint: Path
     on_epoch: Callable[[SearchedEpoch], None] | None = None
     on_step: Callable[[int, int], None] | None = None
-    _expected: tuple[Arch, ExpectedCost] | None = field(default=None, init=False, repr=False)
 
     def run(self) -> Searched:
         """Searches to the end, from the checkpoint if there is one.
@@ -159,6 +158,7 @@ class TasSearch:
         optimizer = torch.optim.Adam(
             controller.parameters(), lr=config.arch_rate(total - per_epoch * config.warmup_epochs),
             betas=(0.5, 0.999), weight_decay=config.arch_weight_decay)
+        cost_loss = CostLoss(self.budget, config.tolerance)
         step = 0
 
         def load(state: Mapping[str, Any]) -> None:
@@ -178,7 +178,7 @@ class TasSearch:
             temperature = self._temperature(epoch)
             loss = updates.step(step, self._parts(controller, temperature))
             if epoch >= config.warmup_epochs:
-                self._arch_step(controller, optimizer, temperature, step)
+                self._arch_step(controller, optimizer, cost_loss, temperature, step)
             step += 1
             if self.on_step is not None:
                 self.on_step(step, total)
@@ -202,26 +202,18 @@ class TasSearch:
         return parts
 
     def _arch_step(self, controller: Controller, optimizer: torch.optim.Optimizer,
-                   temperature: float, step: int) -> None:
+                   cost_loss: CostLoss, temperature: float, step: int) -> None:
         inputs, targets = self.choices.batch(step)
         optimizer.zero_grad(set_to_none=True)
         with _frozen(self.relaxed):
             draws = controller.draw(temperature, self._generator("architecture", step))
             loss = self.task.loss(self.relaxed(inputs, draws), targets)
             if not bool(torch.isfinite(loss)):
-                raise EvaluationError(f"the architecture's loss is {float(loss)} at step {step}; "
-                                      "lower the learning rate")
-            total = loss + self.config.cost_weight * self._cost_loss(controller)
+                raise EvaluationError(f"the architecture's loss is {float(loss.detach())} at step "
+                                      f"{step}; lower the learning rate")
+            total = loss + self.config.cost_weight * cost_loss(controller)
             total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-
-    def _cost_loss(self, controller: Controller) -> torch.Tensor:
-        likeliest = controller.most_likely()
-        if self._expected is None or self._expected[0] != likeliest:
-            self._expected = (likeliest, self.budget.cost.expected(likeliest))
-        return cost_loss(self._expected[1](controller.probabilities()),
-                         found=self.budget.cost.of(likeliest), target=self.budget.limit,
-                         tolerance=self.config.tolerance)
 
     def _report(self, controller: Controller, epoch: int, loss: float) -> None:
         if self.on_epoch is None:

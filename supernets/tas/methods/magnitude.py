@@ -38,49 +38,84 @@ def magnitude(subject: Subject) -> Arch:
     whole = space.encode([space.extreme(largest=True)])[0]
     budget.require_reached(least_cost(subject, whole), "at full depth")
 
+    channels = Channels(subject)
+
     def network(part: float) -> Arch:
-        preferences = _preferences(subject, pruned_widths(subject, part))
+        preferences = _preferences(subject, channels.widths(part))
         values = tuple((gene.name, gene.choices[int(np.argmax(preferences[gene.name]))])
                        for gene in space.genes)
         return space.canonical(Arch(space.id, values))
 
     low, high = 0.0, _DEEPEST
-    for _ in range(_HALVINGS):
+    if budget.cost.of(network(low)) <= budget.limit:
+        high = low
+    for _ in range(_HALVINGS if high > low else 0):
         middle = (low + high) / 2
         met = budget.cost.of(network(middle)) <= budget.limit
         low, high = (low, middle) if met else (middle, high)
-    return best_within(budget, _preferences(subject, pruned_widths(subject, high)))
+    return best_within(budget, _preferences(subject, channels.widths(high)))
 
 
-def pruned_widths(subject: Subject, part: float) -> dict[str, int]:
-    """Returns what torch-pruning leaves of each width of the model, where it may prune it.
+class Channels:
+    """What torch-pruning would leave of a model; nothing is pruned, so that it can say so again.
 
     Args:
         subject: What is pruned.
-        part: Of all channels that go, 0 … 1.
 
     Raises:
         InputError: torch-pruning is not installed.
     """
-    pruning = _torch_pruning()
-    elastic = subject.supernet.elastic
-    model = copy.deepcopy(subject.supernet.model).cpu().eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)  # those without a gradient are not found
-    shape = subject.supernet.task.example_inputs(1, np.random.default_rng(0)).shape
-    elastic_layers = _elastic_outputs(subject)
-    fixed = [layer for path, layer in model.named_modules()
-             if isinstance(layer, nn.Conv2d | nn.Linear) and path not in elastic_layers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parameters that belong to no layer
-        pruner = pruning.pruner.BasePruner(
-            model, torch.zeros(shape), importance=pruning.importance.GroupMagnitudeImportance(p=2),
-            global_pruning=True, pruning_ratio=part, round_to=elastic.ratios.multiple,
-            ignored_layers=fixed)
-        pruner.step()
-    return {axis.dim: model.get_parameter(f"{path}.weight").shape[0] // (axis.outer * axis.unit)
-            * elastic.facts.layout.dims[axis.dim].step
-            for path, axis in _elastic_outputs(subject).items()}
+
+    def __init__(self, subject: Subject) -> None:
+        pruning = _torch_pruning()
+        self._elastic = subject.supernet.elastic
+        model = copy.deepcopy(subject.supernet.model).cpu().eval()
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)  # those without a gradient are not found
+        layers = {path: layer for path, layer in model.named_modules()
+                  if isinstance(layer, nn.Conv2d | nn.Linear)}
+        outputs = _elastic_outputs(subject)
+        self._axes = {id(layers[path]): axis for path, axis in outputs.items()}
+        shape = subject.supernet.task.example_inputs(1, np.random.default_rng(0)).shape
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parameters that belong to no layer
+            self._pruner: Any = pruning.pruner.BasePruner(
+                model, torch.zeros(shape), global_pruning=True,
+                importance=_Remembered(pruning.importance.GroupMagnitudeImportance(p=2)),
+                round_to=self._elastic.ratios.multiple,
+                ignored_layers=[layer for path, layer in layers.items() if path not in outputs])
+
+    def widths(self, part: float) -> dict[str, int]:
+        """Returns what is left of each width, where that is less than the whole one.
+
+        Args:
+            part: Of all channels that go, 0 … 1.
+        """
+        self._pruner.current_step, self._pruner.per_step_pruning_ratio = 0, [0.0, part]
+        found = {}
+        for group in self._pruner.step(interactive=True):
+            for dependency, gone in group:
+                layer = dependency.target.module
+                if gone and id(layer) in self._axes and self._pruner.DG.is_out_channel_pruning_fn(
+                        dependency.handler):
+                    axis = self._axes[id(layer)]
+                    units = (layer.weight.shape[0] - len(gone)) // (axis.outer * axis.unit)
+                    found[axis.dim] = units * self._elastic.facts.layout.dims[axis.dim].step
+        return found
+
+
+class _Remembered:
+    """The importance of each group, computed once."""
+
+    def __init__(self, importance: Any) -> None:
+        self._importance = importance
+        self._known: dict[int, Any] = {}
+
+    def __call__(self, group: Any) -> Any:
+        root = id(group[0].dep.target.module)
+        if root not in self._known:
+            self._known[root] = self._importance(group)
+        return self._known[root]
 
 
 def _elastic_outputs(subject: Subject) -> dict[str, Axis]:
@@ -94,7 +129,9 @@ def _elastic_outputs(subject: Subject) -> dict[str, Axis]:
 
 
 def _preferences(subject: Subject, widths: Mapping[str, int]) -> dict[str, list[float]]:
-    near = nearest_to(subject, widths)
+    choices = subject.supernet.elastic.choices
+    near = nearest_to(subject, {name: widths.get(name, choices[name][-1]) for name in choices
+                                if name in subject.budget.cost.space.positions})
 
     def of(gene: Gene) -> list[float]:
         choices = np.array(gene.choices, dtype=np.float64)

@@ -9,11 +9,11 @@ import numpy as np
 from nas.core.arch import Arch
 from nas.core.costs import ClosedFormCosts
 from nas.core.errors import EvaluationError, InputError
-from nas.core.types import BoolArray, IntArray
+from nas.core.types import BoolArray, FloatArray, IntArray
 from supernets.tas.budget import best_within
 from supernets.tas.methods.n2n_log import RewardLog
 from supernets.tas.methods.n2n_policy import Policy
-from supernets.tas.methods.uniform import least_cost
+from supernets.tas.methods.uniform import least_costs
 from supernets.tas.subject import Subject
 
 INFEASIBLE = -1.0
@@ -81,10 +81,9 @@ class N2N:
         run = _Run(self, subject, RewardLog.open(self.log, self._identity(subject)))
         whole = space.encode([space.extreme(largest=True)])[0]
         shallow = run.search("removal", whole, ~is_width & (space.cardinalities > 1),
-                             self.removals, lambda code: least_cost(subject, code))
+                             self.removals, lambda codes: least_costs(subject, codes))
         found = run.search("shrinkage", shallow, is_width & (space.cardinalities > 1),
-                           self.shrinkages,
-                           lambda code: float(subject.budget.cost.predict(code[None])[0]))
+                           self.shrinkages, subject.budget.cost.predict)
         weight = np.where(is_width, 1.0, _DEPTH)
         return best_within(subject.budget, {
             gene.name: (-weight[place] * np.abs(np.arange(len(gene.choices)) - found[place])
@@ -114,18 +113,18 @@ class _Run:
         self._done = 0
 
     def search(self, stage: str, base: IntArray, free: BoolArray, draws: int,
-               cost: Callable[[IntArray], float]) -> IntArray:
+               costs: Callable[[IntArray], FloatArray]) -> IntArray:
         """Returns the code that is rewarded most; genes that are not free are the base's."""
         space, limit = self.subject.budget.cost.space, self.subject.budget.limit
         if not free.any():
             return base
         policy = Policy(space, base, free, seed=self.subject.seed, purpose=f"n2n {stage}",
                         learning_rate=self.method.learning_rate)
-        policy.tilt(cost, limit)
+        policy.tilt(costs, limit)
         best: tuple[float, IntArray] | None = None
         for number in range(draws):
             code = policy.draw(number)
-            feasible = cost(code) <= limit
+            feasible = float(costs(code[None])[0]) <= limit
             reward = self._reward(stage, code) if feasible else INFEASIBLE
             policy.learn(code, reward)
             if feasible and (best is None or reward > best[0]):

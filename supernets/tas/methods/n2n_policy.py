@@ -33,14 +33,19 @@ class Policy:
         self._logits = [np.zeros(len(gene.choices)) for gene in space.genes]
         self._baseline: float | None = None
 
-    def tilt(self, cost: Callable[[IntArray], float], limit: float) -> None:
-        """Leans towards small choices until about half of the draws cost the limit or less."""
+    def tilt(self, costs: Callable[[IntArray], FloatArray], limit: float) -> None:
+        """Leans towards small choices until about half of the draws cost the limit or less.
+
+        Args:
+            costs: Codes (N, genes) → (N,).
+            limit: As `costs` counts.
+        """
         low, high = 0.0, _STEEPEST
-        if self._share_within(cost, limit, low) >= 0.5:
+        if self._share_within(costs, limit, low) >= 0.5:
             return
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            enough = self._share_within(cost, limit, middle) >= 0.5
+            enough = self._share_within(costs, limit, middle) >= 0.5
             low, high = (low, middle) if enough else (middle, high)
         self._lean(high)
 
@@ -76,8 +81,9 @@ class Policy:
         self._logits = [-slope * np.arange(len(gene.choices)) / max(1, len(gene.choices) - 1)
                         for gene in self._space.genes]
 
-    def _share_within(self, cost: Callable[[IntArray], float], limit: float, slope: float
+    def _share_within(self, costs: Callable[[IntArray], FloatArray], limit: float, slope: float
                       ) -> float:
         self._lean(slope)
         rng = derive_rng(self._seed, f"{self._purpose} tilt")  # the same at every slope
-        return sum(cost(self._drawn(rng)) <= limit for _ in range(_SAMPLES)) / _SAMPLES
+        drawn = np.stack([self._drawn(rng) for _ in range(_SAMPLES)])
+        return float(np.mean(costs(drawn) <= limit))

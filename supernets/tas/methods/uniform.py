@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.core.arch import Arch
 from nas.core.space import Gene
-from nas.core.types import IntArray
+from nas.core.types import FloatArray, IntArray
 from supernets.tas.budget import topped_up
 from supernets.tas.subject import Subject
 
@@ -59,7 +59,15 @@ def nearest_to(subject: Subject, widths: Mapping[str, float]) -> dict[str, list[
 
 def least_cost(subject: Subject, code: IntArray) -> float:
     """Returns the cost of the network with a code's depths and the least widths."""
-    return float(subject.budget.cost.predict(_narrowed(subject, code, 0.0)[None])[0])
+    return float(least_costs(subject, code[None])[0])
+
+
+def least_costs(subject: Subject, codes: IntArray) -> FloatArray:
+    """Returns the costs of networks (N, genes) at their depths and the least widths, (N,)."""
+    space = subject.budget.cost.space
+    narrow = codes.copy()
+    narrow[:, [space.positions[name] for name in subject.supernet.elastic.choices]] = 0
+    return subject.budget.cost.predict(space.canonical_codes(narrow))
 
 
 def _narrowed(subject: Subject, code: IntArray, part: float) -> IntArray:
