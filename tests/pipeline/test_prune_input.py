@@ -52,7 +52,7 @@ def test_two_budgets_are_one_too_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"macs": "1%"}, r"smallest network of this space costs, [\d,]+ \(\d+\.\d %"),
+    ({"macs": "1%"}, r"smallest network of this space costs, \S+ \(\d+\.\d % of"),
     ({"macs": "1e15"}, "more than the whole network costs"),
     ({"macs": "30%", "exclude": ("layer3*", "layer4*")}, "exclude fewer layers"),
     ({"exclude": ("layer9*",)}, "--exclude 'layer9\\*' matches no layer .* such as layer1.0"),
