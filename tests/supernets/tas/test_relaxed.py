@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from nas.core.errors import InputError
 from supernets.tas.controller import Controller, Draw
 from supernets.tas.interpolation import interpolated
-from supernets.tas.relaxed import Relaxed, WidthNorm
+from supernets.tas.relaxed import Relaxed
+from supernets.tas.relaxed_layers import WidthNorm
 from supernets.timm.supernet import TimmSupernet
 
 
