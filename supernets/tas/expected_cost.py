@@ -32,8 +32,9 @@ class ExpectedCost:
         padded = np.append(table, 0.0)  # id -1 reads the trailing zero
         self._picked = vocabulary.picked
         self._offset = offset
-        self._slots = [(slot.genes, torch.from_numpy(padded[slot.ids])) for slot in
-                       vocabulary.slots]
+        # A slot that depends on nothing has one cost.
+        self._slots = [(slot.genes, torch.from_numpy(np.asarray(padded[slot.ids])))
+                       for slot in vocabulary.slots]
         for genes, _ in self._slots:
             read = [name for gene in genes for name in self._read(gene)]
             if len(read) != len(set(read)):

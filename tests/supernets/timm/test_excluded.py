@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.core.costs import ClosedFormCosts
 from nas.core.errors import InputError
+from supernets.tas.expected_cost import ExpectedCost
 from supernets.timm.config import TimmConfig
 from supernets.timm.supernet import TimmSupernet
 
@@ -68,6 +69,19 @@ def test_costs_are_exact_around_excluded_layers(model: str) -> None:
         network = net.extract(net.space.decode(code[None])[0])
         counted = sum(parameter.numel() for parameter in network.parameters())
         assert costs.predict("params", code[None]).value[0] == counted
+
+
+@pytest.mark.parametrize(("model", "pattern"), [("resnet18", "layer4.1*"),
+                                                ("cifar_resnet20_half", "layer1*")])
+def test_expected_costs_know_blocks_that_depend_on_nothing(model: str, pattern: str) -> None:
+    net = supernet(model, exclude=(pattern,))
+    costs = ClosedFormCosts(net.vocabulary, net.block_ids)
+    assert any(not slot.genes for slot in net.slots.slots)
+    expected = ExpectedCost(net.slots, costs.block_table("macs"))
+    for code in net.space.sample_codes(3, np.random.default_rng(2)):
+        certain = {gene.name: torch.eye(len(gene.choices))[int(place)]
+                   for gene, place in zip(net.space.genes, code, strict=True)}
+        assert float(expected(certain)) == costs.predict("macs", code[None]).value[0]
 
 
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
