@@ -12,7 +12,7 @@ WITH_OPTIONS = HEAVY[:-1]  # Typer itself needs pydantic for a verb's typed opti
 
 @pytest.mark.parametrize(("arguments", "absent"), [
     (["--help"], HEAVY), (["search", "--help"], WITH_OPTIONS),
-    (["profile", "--help"], WITH_OPTIONS)])
+    (["profile", "--help"], WITH_OPTIONS), (["prune", "--help"], WITH_OPTIONS)])
 def test_help_imports_nothing_heavy(arguments: list[str], absent: tuple[str, ...]) -> None:
     code = (f"import sys; from cli.main import main; code = main({arguments!r}); "
             f"print([name for name in {absent!r} if name in sys.modules]); sys.exit(code)")
