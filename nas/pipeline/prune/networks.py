@@ -23,8 +23,6 @@ from nas.pipeline.prune.folder import LABELS, TEACHER
 from nas.pipeline.prune.work import Work
 from supernets.training.distill import Criterion, LabelLoss, TeacherLoss
 
-TEMPERATURE, TEACHER_WEIGHT = 4.0, 0.9  # arXiv 1905.09717, section 3.3
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
@@ -112,7 +110,7 @@ def module_of(work: Work, network: Network) -> nn.Module:
 def _criterion(work: Work, learnt_from: str) -> Criterion:
     if learnt_from == LABELS:
         return LabelLoss(smoothing=0.0)
-    return TeacherLoss(teacher=work.unpruned(), weight=TEACHER_WEIGHT, temperature=TEMPERATURE)
+    return TeacherLoss(teacher=work.unpruned())
 
 
 def _exported(work: Work, folder: Path, arch: Arch, network: Callable[[], nn.Module],

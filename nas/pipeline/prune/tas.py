@@ -9,7 +9,6 @@ from torch import Tensor
 
 from nas.core.arch import Arch
 from nas.core.rng import derive_rng
-from nas.core.types import IntArray
 from nas.pipeline.device import image_workers
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.prune.choosing import Pruner
@@ -17,6 +16,7 @@ from nas.pipeline.prune.work import Work
 from supernets.tas.budget import Budget, best_within
 from supernets.tas.relaxed import Relaxed
 from supernets.tas.search import SearchedEpoch, TasConfig, TasSearch
+from supernets.tasks.splits import half_positions
 from supernets.timm.supernet import TimmSupernet
 from supernets.training.image_batches import ImageBatches
 
@@ -41,8 +41,7 @@ def tas(work: Work, budget: Budget, *, name: str, watch: Watcher) -> Pruner:
     epochs = request.search_epochs or request.epochs
     with ExitStack() as stack:
         weights, choices = (stack.enter_context(closing(batches)) for batches in _halves(work))
-        steps = epochs * weights.checked_steps_per_epoch()
-        told = _Told(f"search {name}", steps, watch)
+        told = _Told(f"search {name}", watch)
         stack.enter_context(work.threads())
         found = TasSearch(
             relaxed=relaxed, task=task, weights=weights, choices=choices, budget=budget,
@@ -65,8 +64,8 @@ def tas(work: Work, budget: Budget, *, name: str, watch: Watcher) -> Pruner:
 class _Told:
     """What whoever watches is told of a search."""
 
-    def __init__(self, stage: str, steps: int, watch: Watcher) -> None:
-        self._stage, self._steps, self._watch, self._note = stage, steps, watch, ""
+    def __init__(self, stage: str, watch: Watcher) -> None:
+        self._stage, self._watch, self._note = stage, watch, ""
 
     def step(self, done: int, total: int) -> None:
         self._watch(Event(self._stage, done, total, self._note))
@@ -78,21 +77,11 @@ class _Told:
 
 def _halves(work: Work) -> tuple[ImageBatches, ImageBatches]:
     request, opened = work.request, work.opened
-    first, second = halves(opened.training.labels, request.seed)
+    first, second = half_positions(opened.training.labels,
+                                   derive_rng(request.seed, "halves of the training images"))
     made = [ImageBatches(
         task=opened.task, data=opened.training.take(rows), batch_size=request.batch_size,
         seed=request.seed, augmentation=request.images().augmentation,
         workers=image_workers(request.workers, opened.task.device)) for rows in (first, second)]
     return made[0], made[1]
 
-
-def halves(labels: IntArray, seed: int) -> tuple[IntArray, IntArray]:
-    """Returns positions of two halves of each class; of an odd number the first has one more."""
-    rng = derive_rng(seed, "halves of the training images")
-    first, second = [], []
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        middle = (len(rows) + 1) // 2
-        first.append(rows[:middle])
-        second.append(rows[middle:])
-    return np.sort(np.concatenate(first)), np.sort(np.concatenate(second))
