@@ -1,6 +1,6 @@
 """What is learnt of an architecture: one vector of logits for each gene, and draws from them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -72,12 +72,6 @@ class Controller(nn.Module):
             (gene.name, gene.choices[int(self.logits[_key(gene.name)].argmax())])
             for gene in self._space.genes]
         return self._space.canonical(Arch(self._space.id, tuple(values)))
-
-    def load_probabilities(self, logits: Mapping[str, Tensor]) -> None:
-        """Takes logits by the genes' names."""
-        with torch.no_grad():
-            for name, values in logits.items():
-                self.logits[_key(name)].copy_(values)
 
     def _draw(self, name: str, temperature: float, generator: torch.Generator) -> Draw:
         logits = self.logits[_key(name)]

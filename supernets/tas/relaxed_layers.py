@@ -120,10 +120,11 @@ class DepthMixture(nn.Module):
         found = [self._width(depth, channels) for depth in self._depths]
         weights = self._now.of(self._gene).weights
         if len(set(found)) > 1:
-            maps = torch.stack([_spread(width, max(found), channels) for width in found])
-            outputs = [torch.cat(outputs, 1)]  # one map of all of them: weighted, interpolated
-            matrix = weights[:, None, None] * maps.to(weights)
-            return F.conv2d(outputs[0], matrix.transpose(0, 1).flatten(1)[..., None, None])
+            # One map of all of them: weighted and interpolated.
+            maps = torch.stack([_spread(width, max(found), channels, x_BCHW.device)
+                                for width in found])
+            matrix = (weights[:, None, None] * maps).transpose(0, 1).flatten(1)
+            return F.conv2d(torch.cat(outputs, 1), matrix[..., None, None])
         total = weights[0] * outputs[0]
         for weight, output in zip(weights[1:], outputs[1:], strict=True):
             total = total + weight * output
@@ -147,27 +148,29 @@ def _padded(x_BCHW: Tensor, channels: int) -> Tensor:
 
 def _mapped(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:
     channels = x_BCHW.shape[1]
-    taken, parts, places, rows = (table.to(x_BCHW.device) for table in _map(widths, channels))
-    scales, shifts = (affine_N2C[:, which].flatten()[taken] * parts for which in (0, 1))
+    taken, places, rows = _map(widths, channels, x_BCHW.device)
+    # Each output is the mean of two inputs, which may be the same one.
+    scales, shifts = (0.5 * affine_N2C[:, which].flatten()[taken] for which in (0, 1))
     matrix = scales.new_zeros(channels * channels).scatter_add(0, places, scales)
     bias = shifts.new_zeros(channels).scatter_add(0, rows, shifts)
     return F.conv2d(x_BCHW, matrix.view(channels, channels, 1, 1), bias)
 
 
-@lru_cache(maxsize=4096)
-def _spread(width: int, larger: int, channels: int) -> Tensor:
+@lru_cache(maxsize=256)
+def _spread(width: int, larger: int, channels: int, device: torch.device) -> Tensor:
     # Interpolation from one width to a larger one as a matrix of all channels.
     matrix = torch.zeros(channels, channels)
     row = torch.arange(larger)
     for column in ends(width, larger):
         matrix[row, column] += 0.5
-    return matrix
+    return matrix.to(device)
 
 
 @lru_cache(maxsize=4096)
-def _map(widths: tuple[int, ...], channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # The entries of a mixture's matrix: which scale each takes, what part of it, where it stands
-    # (flat), and in which row.
+def _map(widths: tuple[int, ...], channels: int, device: torch.device
+         ) -> tuple[Tensor, Tensor, Tensor]:
+    # The entries of a mixture's matrix: which scale each takes, where it stands (flat), and in
+    # which row.
     larger = max(widths)
     row = torch.arange(larger)
     taken, places = [], []
@@ -175,8 +178,8 @@ def _map(widths: tuple[int, ...], channels: int) -> tuple[Tensor, Tensor, Tensor
         for column in ends(width, larger):
             taken.append(which * channels + column)
             places.append(row * channels + column)
-    rows = row.repeat(2 * len(widths))
-    return torch.cat(taken), torch.full((len(rows),), 0.5), torch.cat(places), rows
+    return (torch.cat(taken).to(device), torch.cat(places).to(device),
+            row.repeat(2 * len(widths)).to(device))
 
 
 def _mixed(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:

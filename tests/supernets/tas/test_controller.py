@@ -19,6 +19,12 @@ def generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
+def set_logits(controller, logits):
+    with torch.no_grad():
+        for gene, values in logits.items():
+            controller.logits[gene.replace(".", "/")].copy_(values)
+
+
 def make_controller(space=SPACE, *, seed=0):
     depths = [gene.name for gene in space.genes if gene.name.endswith("depth")]
     return Controller(space, depths=depths, generator=generator(seed))
@@ -56,7 +62,7 @@ def test_depths_weight_all_their_choices():
 def test_at_low_temperatures_draws_follow_the_probabilities():
     controller = make_controller()
     wanted = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    controller.load_probabilities({"a.width": wanted.log()})
+    set_logits(controller, {"a.width": wanted.log()})
     noise, count = generator(0), 2000
     draws = [controller.draw(1e-3, noise)["a.width"] for _ in range(count)]
     first = np.bincount([draw.positions[0] for draw in draws], minlength=4) / count
@@ -76,7 +82,7 @@ def test_draws_have_gradients_towards_what_is_better():
 
 def test_logits_that_are_not_finite_are_an_error():
     controller = make_controller()
-    controller.load_probabilities({"a.width": torch.full((4,), torch.nan)})
+    set_logits(controller, {"a.width": torch.full((4,), torch.nan)})
     with pytest.raises(EvaluationError, match=r"logits of a.width are not finite; lower"):
         controller.draw(1.0, generator(0))
 
@@ -106,7 +112,7 @@ def test_cost_alone_leads_into_the_band_from_both_sides(supernet, metric):
         leaning = (-0.2, 0.2, 0.0)[start % 3]  # to narrow networks, to wide ones, to none
         budget = Budget(cost=cost, limit=(0.3 + 0.5 * start / 9) * whole)
         controller = make_controller(supernet.space, seed=start)
-        controller.load_probabilities({
+        set_logits(controller, {
             gene.name: controller.logits[gene.name.replace(".", "/")].detach()
             + leaning * torch.arange(len(gene.choices)) for gene in supernet.space.genes})
         sides.add(cost.of(controller.most_likely()) > budget.limit)
