@@ -1,13 +1,13 @@
 """Do searched widths and depths beat simple ones at equal cost? Real trainings, several seeds.
 
 ResNet-20 of half width on Fashion-MNIST at 14 pixels, 10,000 balanced training images and all
-10,000 test images; or on a sample of CIFAR-10. Every network is pruned to the same part of the
+10,000 test images. Every network is pruned to the same part of the
 multiply-adds and trained from fresh weights for as many epochs, with labels alone or with the
 unpruned network as its teacher. Finished rows are kept under --work: a stopped benchmark goes on;
 --part K/N makes every N-th seed, for several processes. Paired differences have 95 % intervals
 (Student's t over seeds); "beats" means that the interval excludes 0.
 
-    python tests/benchmarks/bench_prune.py --data DIR --work DIR [--part 0/2] [--set cifar10]
+    python tests/benchmarks/bench_prune.py --data DIR --work DIR [--part 0/2]
 """
 
 import argparse
@@ -40,6 +40,7 @@ from supernets.tas.search import TasConfig, TasSearch
 from supernets.tas.subject import Subject
 from supernets.tasks.idx import read_split
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.tasks.splits import balanced, halves
 from supernets.timm.cifar_resnet import register
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
@@ -68,7 +69,7 @@ TAS: dict[str, Variant] = {
 
 @dataclass(frozen=True)
 class Bench:
-    """One set of images, and the folder of what is finished."""
+    """The images, and the folder of what is finished."""
 
     training: LabelledImages
     test: LabelledImages
@@ -133,25 +134,6 @@ def rows(data: LabelledImages, positions: Sequence[int] | range) -> LabelledImag
     return LabelledImages(data.images[chosen], data.labels[chosen])
 
 
-def balanced(data: LabelledImages, count: int) -> LabelledImages:
-    """Returns the first images of each class, equally many, in their own order."""
-    each = count // 10
-    chosen = np.sort(np.concatenate([np.flatnonzero(data.labels == label)[:each]
-                                     for label in range(10)]))
-    return rows(data, chosen.tolist())
-
-
-def halves(data: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Returns two halves with equally many images of each class."""
-    rng = derive_rng(seed, "halves")
-    first: list[int] = []
-    for label in range(10):
-        own = rng.permutation(np.flatnonzero(data.labels == label))
-        first += own[:len(own) // 2].tolist()
-    others = np.setdiff1d(np.arange(len(data.labels)), first)
-    return rows(data, sorted(first)), rows(data, others.tolist())
-
-
 def smaller(images: np.ndarray) -> np.ndarray:
     """Returns images of half the sides: means of 2×2 pixels."""
     count, height, width = images.shape
@@ -194,7 +176,7 @@ def unpruned(bench: Bench, seed: int) -> nn.Module:
 
 def searched(bench: Bench, seed: int, variant: Variant) -> Mapping[str, Any]:
     """Returns the architecture that the gradient search finds."""
-    weights, choices = halves(bench.training, seed)
+    weights, choices = halves(bench.training, derive_rng(seed, "halves"))
     net = bench.supernet(seed)
     config = TasConfig(**{"epochs": EPOCHS, "seed": seed, **variant})
     name = "_".join(str(value) for value in variant.values()) or "plain"
@@ -289,7 +271,7 @@ def summary(bench: Bench, methods: Sequence[str], seeds: Sequence[int]) -> dict[
 def fashion_mnist(folder: Path) -> tuple[LabelledImages, LabelledImages]:
     """Returns training and test images of 14 pixels."""
     train, test = (read_split(folder, split) for split in ("train", "t10k"))
-    return (balanced(LabelledImages(smaller(train[0]), train[1]), IMAGES),
+    return (balanced(LabelledImages(smaller(train[0]), train[1]), IMAGES, derive_rng(0, "images")),
             LabelledImages(smaller(test[0]), test[1]))
 
 
