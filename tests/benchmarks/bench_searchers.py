@@ -85,7 +85,9 @@ def run(name: str, bench: Benchmark, seed: int, variant: str, ask: int) -> Float
 def row(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns what the report says of one searcher on one problem."""
     out: dict[str, Any] = {"seeds": len(runs),
-                           "cpu_s_per_run": float(np.median([one["cpu_s"] for one in runs]))}
+                           "cpu_s_per_run": float(np.median([one["cpu_s"] for one in runs])),
+                           "networks": [min(len(one["curve"]) for one in runs),
+                                        max(len(one["curve"]) for one in runs)]}
     for target in TARGETS:
         counts = [until(one["curve"], target) for one in runs]
         arrived = [np.inf if count is None else count for count in counts]
