@@ -118,7 +118,7 @@ def _run(request: "PruneRequest", *, json: bool) -> None:
 
 def _show_comparison(payload: Mapping[str, Any]) -> None:
     from cli.render import table
-    from nas.pipeline.prune.latency import latency_line
+    from nas.pipeline.prune.latency import aligned_line, latency_line
 
     unpruned = payload["unpruned"]
     rows: list[list[object]] = [["unpruned", unpruned["macs"], unpruned["params"],
@@ -126,7 +126,8 @@ def _show_comparison(payload: Mapping[str, Any]) -> None:
     reached = [found for found in payload["methods"] if "error" not in found]
     for found in reached:
         after, accuracy = found["after"], found["accuracy"]
-        rows.append([found["method"], after["macs"], after["params"], after["latency_ms"],
+        name = f"{found['method']}, slower" if found["slower"] else found["method"]
+        rows.append([name, after["macs"], after["params"], after["latency_ms"],
                      accuracy["kd"], accuracy["no_kd"]])
     table(["method", "MACs", "params", "latency in ms", "accuracy in %", "without KD"], rows,
           title=f"{payload['model']}, {payload['budget']['metric']} {payload['budget']['asked']}, "
@@ -137,13 +138,13 @@ def _show_comparison(payload: Mapping[str, Any]) -> None:
     for found in reached:
         if found["latency"] is not None:
             print(f"{found['method']}: {latency_line(found['latency'])}")
-        if found["slower"]:
-            print(f"{found['method']}: slower than the unpruned network on this machine")
+        if found["aligned"] is not None:
+            print(f"{found['method']}: {aligned_line(found['aligned'])}")
 
 
 def _show(payload: Mapping[str, Any]) -> None:
     from cli.render import table
-    from nas.pipeline.prune.latency import latency_line
+    from nas.pipeline.prune.latency import aligned_line, latency_line
 
     before, after, accuracy = payload["before"], payload["after"], payload["accuracy"]
     table(["", "unpruned", "pruned", "share"], [
@@ -157,7 +158,6 @@ def _show(payload: Mapping[str, Any]) -> None:
         title=f"{payload['model']}, {payload['method']}")
     if payload["latency"] is not None:
         print(latency_line(payload["latency"]))
-    if payload["slower"]:
-        print("the pruned network is slower than the unpruned one on this machine: its widths "
-              "miss the runtime's blocks; give --multiple 8 or 16, or bound --max-latency-ms")
+    if payload["aligned"] is not None:
+        print(aligned_line(payload["aligned"]))
     print(f"bundle: {payload['bundle']}")

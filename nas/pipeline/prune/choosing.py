@@ -6,11 +6,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from hardware_profiles.table import METRIC as LATENCY
 from nas.core.arch import Arch
 from nas.core.errors import InputError, NasError
 from nas.core.registry import resolve
 from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher
+from nas.pipeline.prune.aligning import tried_networks
 from nas.pipeline.prune.folder import read_json, write_json
 from nas.pipeline.prune.measuring import Measured, measure_networks
 from nas.pipeline.prune.methods import method_entry
@@ -53,12 +55,18 @@ class Choice:
         limit: That the method was given at last: where latency is bounded, corrected by what
             networks measured.
         tries: Networks that were measured on the way.
+        aligned: The multiple that widths were moved to, because as the method chose them the
+            network was not faster than the unpruned one; None: they are as it chose them.
+        shares: Such a multiple, and the latency of the network with such widths as a part of the
+            unpruned one's, for each that was measured.
     """
 
     arch: Arch
     predicted: float
     limit: float
     tries: int = 0
+    aligned: int | None = None
+    shares: tuple[tuple[int | None, float], ...] = ()
 
 
 def make_pruner(work: Work, name: str, budget: Budget, watch: Watcher) -> Pruner:
@@ -115,7 +123,9 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], 
     """Returns the choice of a method; it is kept, and made once.
 
     Where latency on this machine is bounded, networks are measured: what one takes longer than
-    predicted is taken off the limit, and the method chooses again.
+    predicted is taken off the limit, and the method chooses again. Where something else is bounded
+    and the multiple of widths is not, one that does not measure faster than the unpruned network
+    is moved to widths that are larger multiples: see `nas.pipeline.prune.aligning`.
 
     Args:
         work: What is pruned.
@@ -133,18 +143,29 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], 
     kept = read_json(path)
     if kept is not None:
         return Choice(arch=Arch.from_json(kept["arch"], space=space), predicted=kept["predicted"],
-                      limit=kept["limit"], tries=kept["tries"])
+                      limit=kept["limit"], tries=kept["tries"], aligned=kept["aligned"],
+                      shares=tuple((multiple, share) for multiple, share in kept["shares"]))
     watch(Event(f"choose {name}", 0, 1))
-    method = pruner()
-    if work.request.metric == "latency_ms" and work.request.device == HOST:
-        found = _measured_choice(work, name, budget, method, watch)
-    else:
-        arch = method.choose(budget)
-        found = Choice(arch=arch, predicted=budget.cost.of(arch), limit=budget.limit)
+    found = _choice(work, name, budget, pruner(), watch)
     write_json(path, {"arch": found.arch.to_json(), "predicted": found.predicted,
-                      "limit": found.limit, "tries": found.tries})
+                      "limit": found.limit, "tries": found.tries, "aligned": found.aligned,
+                      "shares": found.shares})
     watch(Event(f"choose {name}", 1, 1))
     return found
+
+
+def _choice(work: Work, name: str, budget: Budget, method: Pruner, watch: Watcher) -> Choice:
+    request = work.request
+    if request.metric == LATENCY and request.device == HOST:
+        return _measured_choice(work, name, budget, method, watch)
+    arch = method.choose(budget)
+    if request.metric == LATENCY or request.multiple is not None:
+        return Choice(arch=arch, predicted=budget.cost.of(arch), limit=budget.limit)
+    tried = tried_networks(work, name, budget, arch, watch)
+    fastest = min(tried, key=lambda one: one.share)
+    return Choice(arch=fastest.arch, predicted=budget.cost.of(fastest.arch), limit=budget.limit,
+                  tries=len(tried), aligned=fastest.aligned,
+                  shares=tuple((one.aligned, one.share) for one in tried))
 
 
 def _measured_choice(work: Work, name: str, budget: Budget, method: Pruner, watch: Watcher

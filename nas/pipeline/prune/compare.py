@@ -65,8 +65,8 @@ def _row(session: Session, name: str) -> dict[str, Any]:
         return {"method": name, "error": str(error)}
     taught = session.result(name, TEACHER)
     alone = session.result(name, LABELS)
-    kept = ("method", "before", "after", "latency", "latency_kind", "slower", "budget", "device",
-            "digest", "bundle", "versions", "seed", "epochs")
+    kept = ("method", "before", "after", "latency", "latency_kind", "slower", "aligned", "budget",
+            "device", "digest", "bundle", "versions", "seed", "epochs")
     return {**{key: taught[key] for key in kept}, "bundle_no_kd": alone["bundle"],
             "accuracy": {"before": taught["accuracy"]["before"],
                          "kd": taught["accuracy"]["after"],

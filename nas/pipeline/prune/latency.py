@@ -89,6 +89,12 @@ def latency_line(found: Mapping[str, Any]) -> str:
             f"{found['spread']:.1%}{settled}")
 
 
+def aligned_line(multiple: int) -> str:
+    """Returns why widths are other ones than the method chose, in one line."""
+    return (f"widths are multiples of {multiple}: as the method chose them the network was not "
+            "faster than the unpruned one")
+
+
 def _predicted(work: Work, arch: Arch, budget: Budget) -> LatencyFacts:
     cost, space = budget.cost, work.supernet.space
     keys = [block.key for block in work.supernet.vocabulary]

@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from nas.pipeline.prune.latency import latency_line
+from nas.pipeline.prune.latency import aligned_line, latency_line
 from nas.pipeline.reporting.markup import Html, escaped, joined, tag
 from nas.pipeline.reporting.tables import pairs, scrolling
 from nas.pipeline.reporting.values import percent, shown
@@ -48,7 +48,8 @@ def comparison_page(payload: Json) -> str:
              (shown("latency_ms", unpruned["latency_ms"]), "unpruned latency",
               payload["latency_kind"])]
     rows = [["unpruned", *_costs(unpruned), "–", f"{unpruned['accuracy']:.2f}\xa0%"]]
-    rows += [[row["method"], *_costs(row["after"]), f"{row['accuracy']['kd']:.2f}\xa0%",
+    rows += [[_named(row), *_costs(row["after"], slower=row["slower"]),
+              f"{row['accuracy']['kd']:.2f}\xa0%",
               f"{row['accuracy']['no_kd']:.2f}\xa0%"] for row in methods]
     columns = ("method", "MACs", "parameters", "latency", "accuracy, taught",
                "accuracy, labels alone")
@@ -83,7 +84,7 @@ def _doubts(payloads: Sequence[Json]) -> list[str]:
             found.append(f"{name}: the budget is {missed}. {latency_line(latency)}.")
         if payload["slower"]:
             found.append(f"{name}: the pruned network is slower here than the unpruned one. "
-                         "Widths that are multiples of 8 or 16, or a latency budget, remedy that.")
+                         "A latency budget, or another multiple of widths, remedies that.")
     return found
 
 
@@ -123,6 +124,8 @@ def _facts(payload: Json) -> Html:
             ("epochs", str(payload["epochs"])),
             ("versions", ", ".join(f"{name} {version}" for name, version
                                    in payload["versions"].items()))]
+    if payload["aligned"] is not None:
+        rows.insert(0, ("alignment", aligned_line(payload["aligned"])))
     if latency is not None:
         rows.insert(0, ("budget", latency_line(latency)))
     return _section("facts", "Do it again", "", pairs(rows))
@@ -149,8 +152,14 @@ def _budget(budget: Json) -> str:
     return f"{asked} of the {name} ({limit})" if asked.endswith("%") else f"{limit} of {name}"
 
 
-def _costs(costs: Json) -> list[str]:
-    return [shown(name, costs[name]) for name in ("macs", "params", "latency_ms")]
+def _named(row: Json) -> str:
+    multiple = row["aligned"]
+    return row["method"] if multiple is None else f"{row['method']}, multiples of {multiple}"
+
+
+def _costs(costs: Json, *, slower: bool = False) -> list[str]:
+    macs, params, latency = (shown(name, costs[name]) for name in ("macs", "params", "latency_ms"))
+    return [macs, params, f"{latency}, slower" if slower else latency]
 
 
 def _channels(layer: Json | None) -> str:

@@ -36,7 +36,9 @@ class Pruned:
 
 
 class BudgetMissed(MeasurementError):
-    """A latency budget that the exported network does not meet as it was measured.
+    """The exported network measures short of what pruning is for.
+
+    A latency budget is missed, or a network within another budget is slower than the unpruned one.
 
     Attributes:
         result: What was made all the same: a `Pruned` or a `Compared`.
@@ -57,7 +59,8 @@ def prune(request: PruneRequest, *, watch: Watcher = silent) -> Pruned:
             holds something else.
         EvaluationError: A loss that is not finite, or not enough memory.
         ExportError: The network does not pass its checks.
-        BudgetMissed: A latency budget that is missed by more than 5 %; the bundle is kept.
+        BudgetMissed: A latency budget that is missed by more than 5 %, or a network that is
+            slower than the unpruned one; the bundle is kept.
         DiskError: A file cannot be written.
         RunInterrupted: Ctrl-C.
     """
@@ -105,13 +108,22 @@ def opened(request: PruneRequest, watch: Watcher) -> Iterator[Session]:
 
 
 def require_met(payloads: Sequence[Mapping[str, Any]], result: Any) -> None:
-    """Checks what was measured against a latency budget.
+    """Checks what was measured: against a latency budget, or else against the unpruned network.
 
     Raises:
-        BudgetMissed: It is missed by one of the results.
+        BudgetMissed: One of the results misses the budget, or is slower than the unpruned network.
     """
     missed = [payload for payload in payloads
               if payload["latency"] is not None and payload["latency"]["met"] is False]
+    slower = [payload for payload in payloads if payload["latency"] is None and payload["slower"]]
+    if slower:
+        lines = "; ".join(
+            f"{payload['method']}: measured {payload['after']['latency_ms']:.4g} ms, unpruned "
+            f"{payload['before']['latency_ms']:.4g} ms" for payload in slower)
+        raise BudgetMissed(
+            f"pruned, but slower than before ({lines}); bound --max-latency-ms, or give another "
+            f"--multiple, with another --out; its bundle is {shlex.quote(slower[0]['bundle'])}",
+            result)
     if missed:
         lines = "; ".join(f"{payload['method']}: {latency_line(payload['latency'])}"
                           for payload in missed)

@@ -110,6 +110,7 @@ class Session:
             "bundle": str(after.bundle),
             "budget": {"metric": request.metric, "asked": request.amount.text,
                        "limit": budget.limit, "found": choice.predicted},
+            "aligned": choice.aligned,
             "latency": verdict(latency, budget, choice.predicted)
             if request.metric == LATENCY else None,
             "latency_kind": "predicted" if latency.measured is None else "measured",
