@@ -30,6 +30,18 @@ def cifar_images(split: Split) -> tuple[Tensor, Tensor]:
     Raises:
         FileNotFoundError: The sample is not there.
     """
+    pixels_NHWC, labels_N = cifar_pixels(split)
+    scaled_NHWC = (pixels_NHWC / 255.0 - MEAN) / STD
+    x_NCHW = torch.from_numpy(scaled_NHWC.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+    return x_NCHW, torch.from_numpy(labels_N)
+
+
+def cifar_pixels(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all images of a split, (N, 32, 32, 3) uint8, and their labels (N,) int64.
+
+    Raises:
+        FileNotFoundError: The sample is not there.
+    """
     files = sorted(FOLDER.glob(f"cifar10_{split}_*_*.png"))
     if not files:
         raise FileNotFoundError(f"no images of CIFAR-10 in {FOLDER}")
@@ -37,9 +49,7 @@ def cifar_images(split: Split) -> tuple[Tensor, Tensor]:
     labels_N = _read_labels(split)
     if len(labels_N) != len(pixels_NHWC):
         raise ValueError(f"{len(pixels_NHWC)} {split} images but {len(labels_N)} labels")
-    scaled_NHWC = (pixels_NHWC / 255.0 - MEAN) / STD
-    x_NCHW = torch.from_numpy(scaled_NHWC.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
-    return x_NCHW, torch.from_numpy(labels_N)
+    return pixels_NHWC, labels_N
 
 
 def cifar_batch(count: int, seed: int) -> tuple[Tensor, Tensor]:
