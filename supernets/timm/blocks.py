@@ -169,8 +169,10 @@ def _untied(layout: Layout, model: nn.Module, path: str, place: Place) -> BlockF
     projected = not isinstance(block.downsample, nn.Identity)
     source = str(place.source) if projected else layout.add(f"{place.prefix}.source",
                                                             block.conv1.in_channels)
-    for name in (source, target):
-        layout.dims[name].ordered = True  # shortcuts add channels of the same place
+    # A shortcut adds channels of the same place; behind a projection all are new.
+    stream = target if projected else layout.dims[str(place.source)].stream
+    for name in (target,) if projected else (source, target):
+        layout.dims[name].stream = stream
     inner = [layout.add(f"{place.prefix}.inner{number}", getattr(block, name).out_channels)
              for number, name in enumerate(convs[:-1], start=1)]
     widths = [source, *inner, target]

@@ -154,16 +154,16 @@ def _regnet(model: Any, layout: Layout) -> _Described:
 
 def _cifar_resnet(model: Any, layout: Layout) -> _Described:
     stem = layout.add("stem.width", model.conv1.out_channels)
-    layout.dims[stem].ordered = True  # shortcuts add channels of the same place
+    layout.dims[stem].stream = stem
     chain(layout, model, ("conv1", "bn1"), None, stem)
     width: str | None = stem
     stages = []
     for index in range(3):
         (stage,), _ = _stages(layout, model, [
             (f"stage{index}", f"layer{index + 1}", getattr(model, f"layer{index + 1}"))], width)
-        width = layout.add(f"stage{index}.out",
-                           layout.dims[str(stage.blocks[-1].target)].units)
-        layout.dims[width].ordered = True
+        last = layout.dims[str(stage.blocks[-1].target)]
+        width = layout.add(f"stage{index}.out", last.units)
+        layout.dims[width].stream = last.stream
         stages.append(replace(stage, out=width))
     chain(layout, model, ("fc",), width, None)
     return stem, tuple(stages)

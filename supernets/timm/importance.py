@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from supernets.timm.families import ModelFacts, StageFacts
-from supernets.timm.layout import Axis, tensors_of
+from supernets.timm.layout import Axis, Layout, tensors_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,10 @@ def by_activation(model: nn.Module, facts: ModelFacts, batches: Iterable[Tensor]
 def sort_units(model: nn.Module, facts: ModelFacts, importance: Importance) -> None:
     """Puts the most important units of each width first, in place; the model computes the same.
 
-    Widths whose units must stay in order are left as they are.
+    Widths of one stream are sorted alike, by their sum. Widths whose units must stay in order are
+    left as they are, and so is a stream that has one of them.
     """
-    orders = {dim: torch.argsort(score, descending=True, stable=True)
-              for dim, score in importance.units.items()
-              if not (facts.layout.dims[dim].ordered or facts.layout.dims[dim].fixed)}
+    orders = _orders(facts.layout, importance)
     with torch.no_grad():
         for name, tensor in tensors_of(model):
             for place, axis in enumerate(facts.layout.axes.get(name, ())):
@@ -149,10 +148,33 @@ def sort_units(model: nn.Module, facts: ModelFacts, importance: Importance) -> N
 def drop_order(facts: ModelFacts, importance: Importance) -> dict[str, tuple[int, ...]]:
     """Returns for each stage its droppable positions, the least important one in front.
 
-    A stage whose blocks have widths of their own keeps its order: they go from the end.
+    A stage whose blocks have widths of their own keeps its order, they go from the end, where
+    some of these widths are fixed: what the next block reads would be elastic at some depths only.
     """
     return {stage.name: _least_first(stage, importance) for stage in facts.stages
-            if stage.droppable and stage.out is None}
+            if stage.droppable and (stage.out is None or not _has_fixed(facts, stage))}
+
+
+def _has_fixed(facts: ModelFacts, stage: StageFacts) -> bool:
+    widths = [name for block in stage.blocks for name in (block.source, block.target)]
+    if stage is facts.stages[0]:
+        widths.append(facts.source)
+    return any(facts.layout.dims[name].fixed for name in widths if name is not None)
+
+
+def _orders(layout: Layout, importance: Importance) -> dict[str, Tensor]:
+    # Width → its units, the most important one first; without those that stay as they are.
+    alike: dict[str, list[str]] = {}
+    for name, dim in layout.dims.items():
+        alike.setdefault(dim.stream or name, []).append(name)
+    orders = {}
+    for names in alike.values():
+        scores = [importance.units[name] for name in names if name in importance.units]
+        if scores and not any(layout.dims[name].ordered or layout.dims[name].fixed
+                              for name in names):
+            order = torch.argsort(torch.stack(scores).sum(0), descending=True, stable=True)
+            orders |= dict.fromkeys(names, order)
+    return orders
 
 
 def _least_first(stage: StageFacts, importance: Importance) -> tuple[int, ...]:

@@ -40,6 +40,8 @@ class Dim:
         channels: Whether choices should be multiples of 8.
         fixed: Whether something that is not understood depends on it.
         ordered: Whether its units must stay in their order: something mixes neighbours.
+        stream: Widths of one name are added place by place, though not all are kept alike: what
+            is true of the order of one of them is true of all. None: it stands alone.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Dim:
     channels: bool = True
     fixed: bool = False
     ordered: bool = False
+    stream: str | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from timm_models import images, make_model, make_supernet
 
 from nas.core.errors import InputError
 from supernets.timm.elastic import Elastic
+from supernets.timm.excluded import excluding
 from supernets.timm.families import describe_model
 from supernets.timm.importance import (
     by_activation,
@@ -40,9 +41,13 @@ def test_sorting_keeps_the_function_and_puts_the_best_first(named, judge):
         after = model(images())
     assert float((after - before).abs().max() / before.abs().max().clamp_min(1.0)) <= 1e-5
     again = JUDGES[judge](model, facts)
+    alike = {}
     for dim, scores in again.units.items():
         if not (facts.layout.dims[dim].ordered or facts.layout.dims[dim].fixed):
-            assert bool((scores[:-1] >= scores[1:] * (1 - 1e-3)).all()), dim
+            alike.setdefault(facts.layout.dims[dim].stream or dim, []).append(scores)
+    for name, parts in alike.items():
+        scores = sum(parts)
+        assert bool((scores[:-1] >= scores[1:] * (1 - 1e-3)).all()), name
 
 
 def test_channels_that_something_mixes_stay_in_order():
@@ -55,6 +60,30 @@ def test_channels_that_something_mixes_stay_in_order():
     sort_units(model, facts, importance)
     rows = weight.flatten(1).norm(dim=1)
     assert torch.allclose(model.layer1[0].conv3.weight.flatten(1).norm(dim=1), rows)
+
+
+def test_what_is_excluded_holds_all_that_is_added_to_it():
+    model = make_model("cifar_resnet20")
+    facts = excluding(describe_model(model), ["layer1.1.conv2"],
+                      [path for path, _ in model.named_modules() if path])
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    sort_units(model, facts, by_magnitude(model, facts))
+    assert torch.equal(model.conv1.weight, before["conv1.weight"])
+    assert torch.equal(model.layer1[2].bn2.weight, before["layer1.2.bn2.weight"])
+    assert not torch.equal(model.layer2[0].bn2.weight, before["layer2.0.bn2.weight"])
+
+
+def test_blocks_of_own_widths_go_in_order_unless_some_are_excluded():
+    model = make_model("cifar_resnet20")
+    with torch.no_grad():
+        model.layer3[1].bn2.weight.mul_(1e-4)
+        model.layer3[1].bn2.bias.mul_(1e-4)
+    judged = by_magnitude(model, describe_model(model))
+    assert drop_order(describe_model(model), judged)["stage2"] == (1, 2)
+    held = excluding(describe_model(model), ["fc"],
+                     [path for path, _ in model.named_modules() if path])
+    assert "stage2" not in drop_order(held, judged)
+    assert set(drop_order(held, judged)) == {"stage0", "stage1"}
 
 
 def test_nothing_counts_less_than_a_unit_that_nothing_reads():
