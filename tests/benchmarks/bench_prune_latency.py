@@ -15,6 +15,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ from supernets.tasks.idx import read_split
 from supernets.tasks.image_classification import LabelledImages
 from supernets.tasks.splits import balanced
 
-MODELS = ("cifar_resnet20", "cifar_resnet56", "resnet18", "mobilenetv2_100")
+MODELS = ("cifar_resnet20", "resnet18", "mobilenetv2_100", "cifar_resnet56")
 METHODS = ("tas", "uniform", "precrop", "layer-tickets", "random")
 LATENCY, MACS = "max_latency_ms", "macs"
-BUDGETS = ((MACS, "60%"), (LATENCY, "60%"), (MACS, "80%"), (MACS, "40%"))
+ROUNDS = (((MACS, "60%"), (LATENCY, "60%")), ((MACS, "80%"),), ((MACS, "40%"),))
+BUDGETS = tuple(budget for budgets in ROUNDS for budget in budgets)
 IMAGES = {"train": 600, "t10k": 200}
 SIDE = 32
 AGAIN_SEED = 101  # of the orders of the independent measurement
@@ -59,10 +61,9 @@ def few_images(source: Path, folder: Path) -> Path:
 
 def jobs(models: tuple[str, ...], methods: tuple[str, ...]) -> Iterator[tuple[str, str, str, str]]:
     """Yields model, budget, how much, method; what matters most comes first."""
-    for budget, amount in BUDGETS:
-        for model in models:
-            for method in methods:
-                yield model, budget, amount, method
+    for budgets in ROUNDS:
+        for model, (budget, amount), method in product(models, budgets, methods):
+            yield model, budget, amount, method
 
 
 def row(work: Path, data: Path, model: str, budget: str, amount: str, method: str

@@ -1,7 +1,8 @@
 """A choice by multiply-adds or parameters, moved to aligned widths until it *measures* faster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from nas.core.arch import Arch
 from nas.core.errors import InputError
@@ -30,8 +31,8 @@ class Tried:
     share: float
 
 
-def tried_networks(work: Work, name: str, budget: Budget, arch: Arch, watch: Watcher
-                   ) -> list[Tried]:
+def tried_networks(work: Work, name: str, budget: Budget, arch: Arch,
+                   unpruned: Callable[[], Path], watch: Watcher) -> list[Tried]:
     """Returns the networks that were measured: a method's choice, then aligned ones.
 
     The last one is clearly faster than the unpruned network, or all there are have been measured.
@@ -41,16 +42,19 @@ def tried_networks(work: Work, name: str, budget: Budget, arch: Arch, watch: Wat
         name: Of the method.
         budget: To be met by all of them.
         arch: The method's choice.
+        unpruned: Gives the unpruned network's ONNX file.
         watch: Is told of each.
 
     Raises:
+        ExportError: A network that has no ONNX form.
         ProfileError: ONNX Runtime cannot run one of them.
+        OSError: A file cannot be read or written.
     """
     tried: list[Tried] = []
     for multiple, candidate in _candidates(work, budget, arch):
         if any(candidate == one.arch for one in tried):
             continue
-        share = _share(work, candidate, len(tried))
+        share = _share(work, candidate, unpruned, seed=work.request.seed + len(tried))
         tried.append(Tried(arch=candidate, aligned=multiple, share=share))
         watch(Event(f"choose {name}", 0, 1, f"{_widths(multiple)}: measured {share:.1%} of the "
                                             "unpruned latency"))
@@ -70,10 +74,10 @@ def _candidates(work: Work, budget: Budget, arch: Arch) -> Iterator[tuple[int | 
                 return  # larger multiples reach less
 
 
-def _share(work: Work, arch: Arch, count: int) -> float:
-    found = measure_networks({"unpruned": work.unpruned(), "pruned": work.supernet.extract(arch)},
-                             work.opened.task, threads=work.request.threads,
-                             seed=work.request.seed + count)
+def _share(work: Work, arch: Arch, unpruned: Callable[[], Path], *, seed: int) -> float:
+    found = measure_networks({"pruned": work.supernet.extract(arch)}, work.opened.task,
+                             threads=work.request.threads, seed=seed,
+                             beside={"unpruned": unpruned()})
     return found["pruned"].latency_ms / found["unpruned"].latency_ms
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -118,8 +119,8 @@ def work_for(work: Work, name: str) -> Work:
     return found
 
 
-def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], watch: Watcher
-           ) -> Choice:
+def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner],
+           unpruned: Callable[[], Path], watch: Watcher) -> Choice:
     """Returns the choice of a method; it is kept, and made once.
 
     Where latency on this machine is bounded, networks are measured: what one takes longer than
@@ -132,6 +133,7 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], 
         name: Of the method.
         budget: To be met.
         pruner: Gives the method.
+        unpruned: Gives the unpruned network's ONNX file.
         watch: Is told of every step.
 
     Raises:
@@ -146,7 +148,7 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], 
                       limit=kept["limit"], tries=kept["tries"], aligned=kept["aligned"],
                       shares=tuple((multiple, share) for multiple, share in kept["shares"]))
     watch(Event(f"choose {name}", 0, 1))
-    found = _choice(work, name, budget, pruner(), watch)
+    found = _choice(work, name, budget, pruner(), unpruned, watch)
     write_json(path, {"arch": found.arch.to_json(), "predicted": found.predicted,
                       "limit": found.limit, "tries": found.tries, "aligned": found.aligned,
                       "shares": found.shares})
@@ -154,14 +156,15 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner], 
     return found
 
 
-def _choice(work: Work, name: str, budget: Budget, method: Pruner, watch: Watcher) -> Choice:
+def _choice(work: Work, name: str, budget: Budget, method: Pruner,
+            unpruned: Callable[[], Path], watch: Watcher) -> Choice:
     request = work.request
     if request.metric == LATENCY and request.device == HOST:
         return _measured_choice(work, name, budget, method, watch)
     arch = method.choose(budget)
     if request.metric == LATENCY or request.multiple is not None:
         return Choice(arch=arch, predicted=budget.cost.of(arch), limit=budget.limit)
-    tried = tried_networks(work, name, budget, arch, watch)
+    tried = tried_networks(work, name, budget, arch, unpruned, watch)
     fastest = min(tried, key=lambda one: one.share)
     return Choice(arch=fastest.arch, predicted=budget.cost.of(fastest.arch), limit=budget.limit,
                   tries=len(tried), aligned=fastest.aligned,

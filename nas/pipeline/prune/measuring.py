@@ -54,17 +54,25 @@ def measure_files(files: Mapping[str, Path], *, threads: int, seed: int) -> dict
                      seed=seed)
 
 
-def measure_networks(networks: Mapping[str, nn.Module], task: Task, *, threads: int, seed: int
-                     ) -> dict[str, Measured]:
+def measure_networks(networks: Mapping[str, nn.Module], task: Task, *, threads: int, seed: int,
+                     beside: Mapping[str, Path] | None = None) -> dict[str, Measured]:
     """Returns the latencies of networks in evaluation mode, measured in turns.
+
+    Args:
+        networks: By name.
+        task: Of all of them.
+        threads: Of each inference.
+        seed: Of the orders and the inputs.
+        beside: ONNX files that are measured with them, by other names.
 
     Raises:
         ExportError: A network that has no ONNX form.
         ProfileError: ONNX Runtime cannot run one of them.
+        OSError: A file cannot be read.
     """
     example = task.example_inputs(2, derive_rng(0, "export")).cpu()
     with tempfile.TemporaryDirectory() as folder:
-        files: dict[str, Path] = {}
+        files = dict(beside or {})
         for name, network in networks.items():
             files[name] = Path(folder) / f"{len(files)}.onnx"
             export_onnx(network.cpu(), example, files[name], metadata={})

@@ -88,7 +88,8 @@ class Session:
             InputError: It cannot reach the budget.
         """
         job = self.job(name)
-        return chosen(job.work, name, job.budget, job.pruner, self.watch)
+        return chosen(job.work, name, job.budget, job.pruner,
+                      lambda: self.unpruned.bundle / ONNX, self.watch)
 
     def result(self, name: str, learnt_from: str) -> dict[str, Any]:
         """Returns all that is known of a method's network, as JSON values.
