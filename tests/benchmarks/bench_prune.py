@@ -2,8 +2,8 @@
 
 ResNet-20 of half width on Fashion-MNIST at 14 pixels, 10,000 balanced training images and all
 10,000 test images; `--images cifar` is the sample of CIFAR-10 (4,000 and 1,000 images) at 16
-pixels, labels alone, which are too few to tell much. Every network is pruned to the same part of the
-multiply-adds and trained from fresh weights for as many epochs, with labels alone or with the
+pixels, labels alone, which are too few to tell much. Every network is pruned to the same part of
+the multiply-adds and trained from fresh weights for as many epochs, with labels alone or with the
 unpruned network as its teacher. Finished rows are kept under --work: a stopped benchmark goes on,
 and several processes may each make some methods or seeds. Paired differences have 95 % intervals
 (Student's t over seeds); "beats" means that the interval excludes 0. The report has all rows that
