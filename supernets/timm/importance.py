@@ -167,7 +167,7 @@ def _orders(layout: Layout, importance: Importance) -> dict[str, Tensor]:
     alike: dict[str, list[str]] = {}
     for name, dim in layout.dims.items():
         alike.setdefault(dim.stream or name, []).append(name)
-    orders = {}
+    orders: dict[str, Tensor] = {}
     for names in alike.values():
         scores = [importance.units[name] for name in names if name in importance.units]
         if scores and not any(layout.dims[name].ordered or layout.dims[name].fixed
