@@ -18,9 +18,10 @@ from nas.pipeline.prune.costs import network_cost
 from nas.pipeline.prune.space import PARTS
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
-from supernets.tas.budget import Budget
+from supernets.tas.budget import Budget, best_within
 from supernets.tas.methods.magnitude import magnitude
 from supernets.tas.methods.precrop import precrop
+from supernets.tas.methods.sensitivity import sensitivities
 from supernets.tas.methods.uniform import uniform
 from supernets.tas.subject import Subject
 from supernets.timm.config import TimmConfig
@@ -28,6 +29,7 @@ from supernets.timm.make import make_supernet
 from supernets.timm.supernet import TimmSupernet
 
 SIMPLE = {"uniform": uniform, "precrop": precrop, "magnitude": magnitude}
+LATENCIES = (0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)  # of the unpruned network's
 METRICS = ("error", "latency_ms")
 
 
@@ -78,6 +80,31 @@ def searched(net: Net, module: nn.Module, share: float, *, multiple: int, valida
               "held_out_accuracy": round(100.0 - values[row, 0], 2),
               "predicted_ms": round(values[row, 1], 4)})
             for row in front_rows(values)]
+
+
+def by_sensitivity(net: Net, module: nn.Module, share: float, *, multiple: int, seed: int
+                   ) -> list[tuple[nn.Module, dict[str, Any]]]:
+    """Returns what is left where each step costs least loss: for its multiply-adds, or latency.
+
+    Of the latter there are several, with less and less latency, all within the multiply-adds. The
+    layers are validated once for all.
+    """
+    supernet = supernet_of(net, module, multiple)
+    counted = network_cost(supernet, "macs", None)
+    timed = network_cost(supernet, "latency_ms",
+                         read_profile(net.work / f"profile-{multiple}-{seed}.json"))
+    whole = supernet.space.extreme(largest=True)
+    wanted = sensitivities(supernet)
+    limit = share * counted.of(whole)
+    found = {best_within(Budget(cost=counted, limit=limit), wanted): "macs"}
+    for part in LATENCIES:
+        arch = best_within(Budget(cost=timed, limit=part * timed.of(whole)), wanted)
+        if counted.of(arch) <= limit:
+            found.setdefault(arch, f"latency {part:.0%}")
+    steps = sum(len(gene.choices) - 1 for gene in supernet.space.genes)
+    return [(supernet.extract(arch), {**described(supernet, arch), "validations": 1 + steps,
+                                      "budget": budget, "predicted_ms": round(timed.of(arch), 4)})
+            for arch, budget in found.items()]
 
 
 def front_rows(values: Any) -> list[int]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from _prune_net import MODEL, Net, fashion_mnist, macs, plain
-from _prune_ours import SIMPLE, front_rows, searched, simply_pruned
+from _prune_ours import SIMPLE, by_sensitivity, front_rows, searched, simply_pruned
 from _prune_peers import fast_nas, torch_pruned
 from _report import write_report
 from torch import nn
@@ -58,6 +58,8 @@ def jobs(net: Net, module: nn.Module, seed: int) -> dict[str, Callable[[], Made]
     for multiple, validations in SEARCHES.items():
         found[f"ours: linas, multiple {multiple}"] = partial(
             searched, net, module, SHARE, multiple=multiple, validations=validations, seed=seed)
+        found[f"ours: sensitivity, multiple {multiple}"] = partial(
+            by_sensitivity, net, module, SHARE, multiple=multiple, seed=seed)
     for divisor in SEARCHES:
         found[f"modelopt FastNAS, divisor {divisor}"] = partial(
             _one, fast_nas, net, module, SHARE, divisor=divisor)
