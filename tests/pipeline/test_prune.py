@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pruning import KEYS, arguments, comparable, prune_request
+from pruning import KEYS, arguments, comparable, make_slower, prune_request
 from safetensors.torch import load_file
 from timm_trainings import CLASSES, SIDE
 
@@ -122,6 +122,20 @@ def test_another_method_on_the_command_line_shares_the_unpruned_network(
     assert "unpruned " not in captured.err  # it is not trained again
     assert (folder / "tas" / "search.pt").is_file()
     assert main(["verify", found["bundle"]]) == 0
+
+
+def test_a_network_that_is_slower_is_an_error_and_kept(
+        folder: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_slower(PruneDir(folder).latency("uniform", "kd"))
+    command = arguments(image_folder, folder, "--macs", "60%", "--method", "uniform")
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert "slower than before (uniform: measured" in captured.err.replace("\n", " ")
+    assert "--max-latency-ms" in captured.err
+    assert "200.0%" in captured.out  # the result is shown
+    assert "slower here than the unpruned one" in (folder / "report.html").read_text()
+    assert verify_bundle(folder / "uniform" / "kd").ok
+    assert main(command) == 1  # nothing makes it faster
 
 
 def test_the_space_is_kept_as_a_supernet(pruned: Pruned) -> None:

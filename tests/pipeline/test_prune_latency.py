@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pruning import SMALL, arguments, faster_or_not, prune_request
+from pruning import SMALL, arguments, faster_or_not, make_slower, prune_request
 from timm_trainings import quick_profile
 
 from cli.main import main
@@ -162,6 +162,13 @@ def test_methods_are_compared_on_one_network(image_folder: Path, tmp_path: Path,
     shown = capsys.readouterr().out
     assert "unpruned" in shown
     assert "layer-tickets: all blocks stay" in shown
+    make_slower(PruneDir(tmp_path / "net").latency("random", "kd"))
+    assert main(arguments(image_folder, tmp_path / "net", "--macs", str(SMALL["macs"]),
+                          "--compare", "uniform,layer-tickets,random")) == 1
+    captured = capsys.readouterr()
+    assert "random, slower" in captured.out
+    assert "slower than before (random: measured" in captured.err.replace("\n", " ")
+    assert ", slower<" in (tmp_path / "net" / "compare.html").read_text()
     with pytest.raises(InputError, match="a comparison of methods is no one network"):
         prune(request)
 
