@@ -102,6 +102,26 @@ def test_a_limit_is_corrected_by_what_networks_measure(
     assert 1.2 * choice.predicted == pytest.approx(budget.limit, rel=0.05)
 
 
+def test_between_networks_that_jump_over_the_target_one_is_found(
+        work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is above the limit as predicted is much slower than that, what is below much faster: a
+    # correction by what was measured alone would go to and fro.
+    cost = network_cost(work.supernet, "params", None)
+    budget = Budget(cost=cost, limit=0.7 * cost.of(work.largest))
+
+    def measured(_work: Work, arch: Arch, _tries: int) -> Measured:
+        part = cost.of(arch) / (1.08 * budget.limit)
+        ms = budget.limit * part ** 4
+        return Measured(latency_ms=ms, lowest_ms=ms, highest_ms=ms, stable=True)
+
+    monkeypatch.setattr("nas.pipeline.prune.choosing._measure", measured)
+    request = prune_request(work.request.data, tmp_path, max_latency_ms=1.0)
+    here = replace(work, request=request, folder=PruneDir(tmp_path))
+    choice = chosen(here, "random", budget, lambda: make_pruner(
+        here, "random", budget, lambda _: None), lambda: tmp_path, lambda _: None)
+    assert (choice.predicted / (1.08 * budget.limit)) ** 4 == pytest.approx(1.0, abs=0.05)
+
+
 @pytest.mark.parametrize(("method", "message"), [
     ("json:loads", "failed \\(TypeError"), ("builtins:repr", "it gave a str"),
     ("pruning:whole_network", "above the budget")])

@@ -1,5 +1,6 @@
 """From a budget to an architecture: the method's choice, moved until it *measures* right."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from nas.pipeline.prune.work import Work
 from supernets.tas.budget import Budget
 from supernets.tas.subject import Subject
 
-TRIES = 4  # networks that are measured until one is near the limit
+TRIES = 8  # limits that the method chooses for, until a network measures near the target
 NEAR = 0.02  # of the limit
 
 
@@ -173,7 +174,8 @@ def _choice(work: Work, name: str, budget: Budget, method: Pruner,
 
 def _measured_choice(work: Work, name: str, budget: Budget, method: Pruner, watch: Watcher
                      ) -> Choice:
-    limit, seen = budget.limit, dict[Arch, float]()
+    target, limit, seen = budget.limit, budget.limit, dict[Arch, float]()
+    below, above = 0.0, math.inf  # limits whose networks measured so
     best: tuple[float, Choice] | None = None
     for tries in range(1, TRIES + 1):
         try:
@@ -182,21 +184,23 @@ def _measured_choice(work: Work, name: str, budget: Budget, method: Pruner, watc
             if best is None:
                 raise
             break  # the corrected limit is beyond the space
-        if arch in seen:
-            break
-        measured = _measure(work, arch, tries)
-        seen[arch] = measured.latency_ms
-        off = abs(measured.latency_ms / budget.limit - 1.0)
-        choice = Choice(arch=arch, predicted=budget.cost.of(arch), limit=limit, tries=tries)
-        watch(Event(f"choose {name}", 0, 1, f"predicted {choice.predicted:.4g} ms, measured "
-                                            f"{measured.latency_ms:.4g} ms"))
+        if arch not in seen:
+            seen[arch] = _measure(work, arch, tries).latency_ms
+            watch(Event(f"choose {name}", 0, 1, f"predicted {budget.cost.of(arch):.4g} ms, "
+                                                f"measured {seen[arch]:.4g} ms"))
+        off = abs(seen[arch] / target - 1.0)
         if best is None or off < best[0]:
-            best = off, choice
+            best = off, Choice(arch=arch, predicted=budget.cost.of(arch), limit=limit)
         if off <= NEAR:
             break
-        limit *= budget.limit / measured.latency_ms
+        below, above = (max(below, limit), above) if seen[arch] < target else (
+            below, min(above, limit))
+        limit *= target / seen[arch]
+        if not below < limit < above:
+            # Networks come in steps: what is near may lie between two that are far on both sides.
+            limit = math.sqrt(below * above)
     assert best is not None
-    return best[1]
+    return replace(best[1], tries=len(seen))
 
 
 def _measure(work: Work, arch: Arch, tries: int) -> Measured:
