@@ -9,6 +9,7 @@ import numpy as np
 from _prune_net import MODEL, Net
 from torch import nn
 
+from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.profile_file import profile_bytes, read_profile
 from nas.core.arch import Arch
 from nas.pipeline.compose import compose, device_profile
@@ -30,15 +31,25 @@ from supernets.timm.supernet import TimmSupernet
 
 SIMPLE = {"uniform": uniform, "precrop": precrop, "magnitude": magnitude}
 LATENCIES = (0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)  # of the unpruned network's
+MOST = 6
+Made = list[tuple[nn.Module, Mapping[str, Any]]]
 METRICS = ("error", "latency_ms")
 
 
-def supernet_of(net: Net, module: nn.Module, multiple: int) -> TimmSupernet:
-    """Returns `nas prune`'s space on the network's weights, the most important channels first."""
+def supernet_of(net: Net, module: nn.Module, multiple: int, *, whole_streams: bool = False
+                ) -> TimmSupernet:
+    """Returns `nas prune`'s space on the network's weights, the most important channels first.
+
+    Args:
+        net: Images.
+        module: The network; it is copied.
+        multiple: Of channels.
+        whole_streams: Whether what residual blocks add to keeps its width.
+    """
     channels, side, _ = net.task.input_shape
     config = TimmConfig(model=MODEL, classes=10, channels=channels, side=side, inner=PARTS,
-                        width=PARTS, depth=1e-3, multiple=multiple, nearest=multiple > 1,
-                        kernels=False)
+                        width=(1.0,) if whole_streams else PARTS, depth=1e-3,
+                        multiple=multiple, nearest=multiple > 1, kernels=False)
     return make_supernet(copy.deepcopy(module), config, net.task)[0]
 
 
@@ -53,23 +64,22 @@ def simply_pruned(net: Net, module: nn.Module, share: float, *, method: str, mul
     return supernet.extract(found), described(supernet, found)
 
 
-def searched(net: Net, module: nn.Module, share: float, *, multiple: int, validations: int,
-             seed: int) -> list[tuple[nn.Module, dict[str, Any]]]:
-    """Returns the front that LINAS finds: accuracy on the held-out images, predicted latency.
+def searched(net: Net, module: nn.Module, share: float, *, multiple: int, whole_streams: bool,
+             validations: int, seed: int) -> Made:
+    """Returns of the front that LINAS finds the `MOST` most accurate networks.
+
+    The front is of accuracy on the held-out images and predicted latency.
 
     No network above the share of the multiply-adds is validated. Batch norms of each are measured
     anew; nothing is trained.
     """
-    supernet = supernet_of(net, module, multiple)
+    supernet = supernet_of(net, module, multiple, whole_streams=whole_streams)
     cost = network_cost(supernet, "macs", None)
     limit = int(share * cost.of(supernet.space.extreme(largest=True)))
     config = make_config({"supernet": MODEL, "objectives": METRICS, "max_macs": limit,
                           "budget": validations, "seed": seed})
-    path = net.work / f"profile-{multiple}-{seed}.json"
-    if not path.is_file():
-        path.write_bytes(profile_bytes(device_profile(config, supernet, watch=silent)))
-    parts = compose(config, watch=silent, profile=read_profile(path), supernet=supernet)
-    ledger = open_ledger(_fresh(net.work / f"search-{multiple}-{seed}.ledger"),
+    parts = compose(config, watch=silent, profile=_profile(net, supernet), supernet=supernet)
+    ledger = open_ledger(_fresh(net.work / f"{supernet.space.id.rpartition('-')[2]}-{seed}.ledger"),
                          space=supernet.space, objectives=parts.problem.objectives,
                          identity={"seed": seed})
     outcomes = drive(parts.searcher, parts.executor, parts.evaluate, ledger,
@@ -79,20 +89,19 @@ def searched(net: Net, module: nn.Module, share: float, *, multiple: int, valida
              {**described(supernet, outcomes[row].trial.arch), "validations": len(outcomes),
               "held_out_accuracy": round(100.0 - values[row, 0], 2),
               "predicted_ms": round(values[row, 1], 4)})
-            for row in front_rows(values)]
+            for row in front_rows(values)[-MOST:]]
 
 
-def by_sensitivity(net: Net, module: nn.Module, share: float, *, multiple: int, seed: int
-                   ) -> list[tuple[nn.Module, dict[str, Any]]]:
+def by_sensitivity(net: Net, module: nn.Module, share: float, *, multiple: int,
+                   whole_streams: bool) -> Made:
     """Returns what is left where each step costs least loss: for its multiply-adds, or latency.
 
     Of the latter there are several, with less and less latency, all within the multiply-adds. The
     layers are validated once for all.
     """
-    supernet = supernet_of(net, module, multiple)
+    supernet = supernet_of(net, module, multiple, whole_streams=whole_streams)
     counted = network_cost(supernet, "macs", None)
-    timed = network_cost(supernet, "latency_ms",
-                         read_profile(net.work / f"profile-{multiple}-{seed}.json"))
+    timed = network_cost(supernet, "latency_ms", _profile(net, supernet))
     whole = supernet.space.extreme(largest=True)
     wanted = sensitivities(supernet)
     limit = share * counted.of(whole)
@@ -120,6 +129,14 @@ def described(supernet: TimmSupernet, arch: Arch) -> dict[str, Any]:
     """Returns an architecture by its genes."""
     genes: Mapping[str, Any] = arch.as_dict()
     return {"genes": dict(genes), "space": f"{supernet.space.size:.1e}"}
+
+
+def _profile(net: Net, supernet: TimmSupernet) -> HardwareProfile:
+    path = net.work / f"profile-{supernet.space.id.rpartition('-')[2]}.json"
+    if not path.is_file():
+        config = make_config({"supernet": MODEL})
+        path.write_bytes(profile_bytes(device_profile(config, supernet, watch=silent)))
+    return read_profile(path)
 
 
 def _fresh(path: Path) -> Path:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from _prune_net import MODEL, Net, fashion_mnist, macs, plain
-from _prune_ours import SIMPLE, by_sensitivity, front_rows, searched, simply_pruned
+from _prune_ours import SIMPLE, Made, by_sensitivity, front_rows, searched, simply_pruned
 from _prune_peers import fast_nas, torch_pruned
 from _report import write_report
 from torch import nn
@@ -37,8 +37,11 @@ from nas.pipeline.prune.measuring import measure_files
 from supernets.timm.cifar_resnet import register
 
 SHARE = 0.6  # of the multiply-adds
-SEARCHES = {8: 48, 4: 96}  # multiple of channels → validations: about FastNAS's with that divisor
-Made = list[tuple[nn.Module, Mapping[str, Any]]]
+VALIDATIONS = 48  # of a search: about as many as FastNAS does with divisor 8
+SPACES: dict[str, dict[str, Any]] = {  # what residual blocks add to keeps its width in two of them
+    "all widths and depth, multiple 8": {"multiple": 8, "whole_streams": False},
+    "inner widths and depth, multiple 8": {"multiple": 8, "whole_streams": True},
+    "inner widths and depth, multiple 4": {"multiple": 4, "whole_streams": True}}
 
 
 def jobs(net: Net, module: nn.Module, seed: int) -> dict[str, Callable[[], Made]]:
@@ -55,14 +58,15 @@ def jobs(net: Net, module: nn.Module, seed: int) -> dict[str, Callable[[], Made]
         for multiple in (1, 8):
             found[f"ours: {method}, multiple {multiple}"] = partial(
                 _one, simply_pruned, net, module, SHARE, method=method, multiple=multiple)
-    for multiple, validations in SEARCHES.items():
-        found[f"ours: linas, multiple {multiple}"] = partial(
-            searched, net, module, SHARE, multiple=multiple, validations=validations, seed=seed)
-        found[f"ours: sensitivity, multiple {multiple}"] = partial(
-            by_sensitivity, net, module, SHARE, multiple=multiple, seed=seed)
-    for divisor in SEARCHES:
+    for space, options in SPACES.items():
+        found[f"ours: sensitivity, {space}"] = partial(
+            by_sensitivity, net, module, SHARE, **options)
+    for divisor in (8, 4):
         found[f"modelopt FastNAS, divisor {divisor}"] = partial(
             _one, fast_nas, net, module, SHARE, divisor=divisor)
+    for space, options in SPACES.items():
+        found[f"ours: linas, {space}"] = partial(
+            searched, net, module, SHARE, validations=VALIDATIONS, seed=seed, **options)
     return found
 
 
@@ -160,7 +164,7 @@ def main() -> None:
         found = [compared(net, seed, again=given.measure_again) for seed in given.seeds]
     write_report("prune_tools", {
         "model": MODEL, "pixels": net.task.input_shape[1], "share_of_macs": SHARE,
-        "validations": {str(key): value for key, value in SEARCHES.items()},
+        "validations_of_linas": VALIDATIONS,
         "networks": found}, seed=given.seeds[0])
 
 
