@@ -33,19 +33,22 @@ class CostLoss:
     def __call__(self, controller: Controller) -> Tensor:
         """Returns the loss, with its graph to the logits; 0 within the band."""
         likeliest, cost = controller.most_likely(), self.budget.cost
+        found, probabilities = cost.of(likeliest), controller.probabilities()
+        if self._is_near(found):
+            return next(iter(probabilities.values())).new_zeros(())
         if self._expected is None or self._expected[0] != likeliest:
             self._expected = likeliest, cost.expected(likeliest)
-        found, probabilities = cost.of(likeliest), controller.probabilities()
         held = self._held(found, probabilities)
         return cost_loss(
             self._expected[1]({name: values.detach() if name in held else values
                                for name, values in probabilities.items()}),
             found=found, target=self.budget.limit, tolerance=self.tolerance)
 
+    def _is_near(self, found: float) -> bool:
+        return abs(found / self.budget.limit - 1.0) <= self.tolerance
+
     def _held(self, found: float, probabilities: Mapping[str, Tensor]) -> set[str]:
         limit, low, high = self.budget.limit, 1.0 - self.tolerance, 1.0 + self.tolerance
-        if low * limit <= found <= high * limit:
-            return set()
         names = [name for name, values in probabilities.items() if len(values) > 1]
         costs = self.budget.cost.predict(self._stepped(names, probabilities))
         above = found > limit

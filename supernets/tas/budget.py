@@ -116,10 +116,14 @@ def best_within(budget: Budget, preferences: Preferences) -> Arch:
     wanted = _wanted(space, preferences)
     # Genes that are not live keep what is wanted of them: a block that comes back is as wanted.
     code: IntArray = np.array([values.argmax() for values in wanted.values()], dtype=CODE_DTYPE)
-    cost = float(_costs(budget, code[None])[0])
-    while cost > budget.limit:
-        code, cost = _step_down(budget, wanted, code, cost)
-    return space.decode(topped_up(budget, preferences, code)[None])[0]
+    found = topped_up(budget, preferences, _lowered(budget, wanted, code, _step_down))
+    cost = float(_costs(budget, found[None])[0])
+    if not budget.is_met(cost):
+        # A step that led far below, such as a block less, cannot always be made up for.
+        other = topped_up(budget, preferences, _lowered(budget, wanted, code, _small_step_down))
+        if float(_costs(budget, other[None])[0]) > cost:
+            found = other
+    return space.decode(found[None])[0]
 
 
 def topped_up(budget: Budget, preferences: Preferences, code: IntArray) -> IntArray:
@@ -153,21 +157,53 @@ def _wanted(space: GeneSpace, preferences: Preferences) -> _Wanted:
             for place, gene in enumerate(space.genes) if gene.name in preferences}
 
 
+_StepDown = Callable[[Budget, _Wanted, IntArray, float], tuple[IntArray, float]]
+
+
+def _lowered(budget: Budget, wanted: _Wanted, code: IntArray, step_down: _StepDown) -> IntArray:
+    cost = float(_costs(budget, code[None])[0])
+    while cost > budget.limit:
+        code, cost = step_down(budget, wanted, code, cost)
+    return code
+
+
 def _step_down(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
                ) -> tuple[IntArray, float]:
-    near, gain = _neighbours(budget.cost.space, wanted, code, -1)
-    costs = _costs(budget, near)
+    near, gain, costs, useful = _steps_down(budget, wanted, code, cost)
     saved = cost - costs
-    useful = np.flatnonzero(saved > 0)
-    if not len(useful):
-        raise InputError(f"no network of {budget.cost.metric} {budget.limit:,.6g} or less was "
-                         "found by narrowing one layer at a time; ask for more")
     best = useful[np.argmax(gain[useful] / saved[useful])]
     # A small step that suffices is better than a large one.
     enough = useful[costs[useful] <= budget.limit]
     if len(enough):
         best = enough[np.argmax(gain[enough] - 1e-9 * saved[enough])]
     return near[best], float(costs[best])
+
+
+def _small_step_down(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
+                     ) -> tuple[IntArray, float]:
+    # To near the limit, else not yet to it, else as little below it as can be.
+    near, gain, costs, useful = _steps_down(budget, wanted, code, cost)
+    met = useful[[budget.is_met(each) for each in costs[useful]]]
+    above = useful[costs[useful] > budget.limit]
+    if len(met):
+        best = met[np.argmax(gain[met])]
+    elif len(above):
+        best = above[np.argmax(gain[above] / (cost - costs[above]))]
+    else:
+        best = useful[np.argmax(costs[useful])]
+    return near[best], float(costs[best])
+
+
+def _steps_down(budget: Budget, wanted: _Wanted, code: IntArray, cost: float
+                ) -> tuple[IntArray, FloatArray, FloatArray, IntArray]:
+    # Codes, what that changes of the preference, costs, and which of them cost less.
+    near, gain = _neighbours(budget.cost.space, wanted, code, -1)
+    costs = _costs(budget, near)
+    useful = np.flatnonzero(costs < cost)
+    if not len(useful):
+        raise InputError(f"no network of {budget.cost.metric} {budget.limit:,.6g} or less was "
+                         "found by narrowing one layer at a time; ask for more")
+    return near, gain, costs, useful
 
 
 def _step_up(budget: Budget, wanted: _Wanted, code: IntArray, cost: float

@@ -1,6 +1,6 @@
 """What is learnt of an architecture: one vector of logits for each gene, and draws from them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,7 @@ class Controller(nn.Module):
             _key(gene.name): nn.Parameter(
                 _SPREAD * torch.randn(len(gene.choices), generator=generator))
             for gene in space.genes})
+        self._rows = _Rows(space, self._depths)
 
     def probabilities(self) -> dict[str, Tensor]:
         """Returns for each gene the probability of each of its choices, with its graph."""
@@ -63,8 +64,16 @@ class Controller(nn.Module):
         Raises:
             EvaluationError: Logits that are not finite.
         """
-        return {gene.name: self._draw(gene.name, temperature, generator)
-                for gene in self._space.genes}
+        rows = self._rows
+        logits_GK = rows.padded([self.logits[_key(name)] for name in rows.names])
+        self._check_finite(logits_GK)
+        for _ in range(_TRIES):
+            uniform_GK, race_GK = rows.noise(generator)
+            if bool((uniform_GK > 0).all()):
+                break
+        noise_GK = -(-uniform_GK.log()).log()
+        noisy_GK = (logits_GK.log_softmax(1) + noise_GK.to(logits_GK.device)) / temperature
+        return rows.draws(noisy_GK, race_GK)
 
     def most_likely(self) -> Arch:
         """Returns the architecture of the likeliest choice of each gene, canonical."""
@@ -73,23 +82,59 @@ class Controller(nn.Module):
             for gene in self._space.genes]
         return self._space.canonical(Arch(self._space.id, tuple(values)))
 
-    def _draw(self, name: str, temperature: float, generator: torch.Generator) -> Draw:
-        logits = self.logits[_key(name)]
-        for _ in range(_TRIES):
-            uniform = torch.rand(logits.shape, generator=generator).to(logits.device)
-            noise = -(-uniform.log()).log()
-            noisy = (logits.log_softmax(0) + noise) / temperature
-            if bool(torch.isfinite(noisy).all()):  # a uniform number may be 0
-                break
-        else:
+    def _check_finite(self, logits_GK: Tensor) -> None:
+        found = torch.isfinite(logits_GK.detach()).cpu() | ~self._rows.real_GK
+        if not bool(found.all()):
+            name = self._rows.names[int((~found).any(1).nonzero()[0])]
             raise EvaluationError(f"the logits of {name} are not finite; lower the learning rate "
                                   "of the architecture")
-        if name in self._depths or len(logits) == 1:
-            return Draw(tuple(range(len(logits))), noisy.softmax(0))
-        with torch.no_grad():
-            likely = noisy.softmax(0).cpu() + _EPSILON
-            pair = torch.multinomial(likely, 2, replacement=False, generator=generator)
-        return Draw(tuple(pair.tolist()), noisy[pair.to(noisy.device)].softmax(0))
+
+
+class _Rows:
+    """All genes as rows of one matrix, G × K: one operation for all costs as much as for one."""
+
+    def __init__(self, space: GeneSpace, depths: Collection[str]) -> None:
+        self.names = [gene.name for gene in space.genes]
+        self._sizes = [len(gene.choices) for gene in space.genes]
+        self._pairs = [row for row, gene in enumerate(space.genes)
+                       if gene.name not in depths and len(gene.choices) > 1]
+        widest, total = max(self._sizes), sum(self._sizes)
+        self.real_GK = torch.arange(widest) < torch.tensor(self._sizes)[:, None]
+        self._places = torch.full_like(self.real_GK, total, dtype=torch.long)
+        self._places[self.real_GK] = torch.arange(total)
+
+    def padded(self, logits: Sequence[Tensor]) -> Tensor:
+        """Returns logits as rows; what a gene lacks is impossible."""
+        flat = torch.cat([*logits, logits[0].new_full((1,), -torch.inf)])
+        return flat[self._places.to(flat.device)]
+
+    def noise(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Returns uniform numbers, and exponential ones for those of which two are drawn."""
+        uniform_GK = torch.full(self.real_GK.shape, 0.5)
+        race_GK = torch.ones(self.real_GK.shape)
+        pairs = set(self._pairs)
+        for row, size in enumerate(self._sizes):
+            uniform_GK[row, :size] = torch.rand(size, generator=generator)
+            if row in pairs:
+                race_GK[row, :size] = torch.empty(size).exponential_(generator=generator)
+        return uniform_GK, race_GK
+
+    def draws(self, noisy_GK: Tensor, race_GK: Tensor) -> dict[str, Draw]:
+        """Returns the draws for noisy logits."""
+        found = {name: Draw(tuple(range(size)), weights[:size]) for name, size, weights in
+                 zip(self.names, self._sizes, noisy_GK.softmax(1).unbind(), strict=True)}
+        if not self._pairs:
+            return found
+        rows = torch.tensor(self._pairs)
+        # Who comes first in a race of exponential times is drawn, as `torch.multinomial` does.
+        likely = noisy_GK.detach().softmax(1).cpu() + _EPSILON
+        ranks = torch.where(self.real_GK, likely / race_GK, -1.0)[rows]
+        pairs = ranks.topk(2, dim=1).indices
+        weights_P2 = noisy_GK[rows].gather(1, pairs.to(noisy_GK.device)).softmax(1)
+        for row, pair, weights in zip(self._pairs, pairs.tolist(), weights_P2.unbind(),
+                                      strict=True):
+            found[self.names[row]] = Draw(tuple(pair), weights)
+        return found
 
 
 def _key(name: str) -> str:

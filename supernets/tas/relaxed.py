@@ -55,11 +55,9 @@ class Relaxed(nn.Module):
 
     def forward(self, x_BCHW: Tensor, draws: Draws) -> Any:
         """Returns the model's output for these draws: logits."""
-        self._now.draws = draws
-        try:
+        norms = (layer for layer in self.model.modules() if isinstance(layer, WidthNorm))
+        with self._now.drawn(draws, norms):
             return self.model(x_BCHW)
-        finally:
-            self._now.draws = None
 
     @property
     def depth_genes(self) -> frozenset[str]:

@@ -3,8 +3,10 @@
 Legend: B batch, C channels of the whole network, H and W sides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernets.tas.controller import Draw
-from supernets.tas.interpolation import ends, interpolated
+from supernets.tas.interpolation import interpolated
+from supernets.tas.mapped import channel_maps, mapped_norm, mapped_sum, scaled, spread_CC
 
 WIDEST_MAP = 256  # channels that are mapped as a matrix: beyond, it costs more than it saves
 
@@ -20,16 +23,31 @@ Draws = Mapping[str, Draw]
 
 
 class Now:
-    """The draws of the forward pass that is being made; all layers of one network share it."""
+    """What one forward pass is made with; all layers of one network share it."""
 
     def __init__(self) -> None:
-        self.draws: Draws | None = None
+        self._draws: Draws | None = None
+        self._maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    @contextmanager
+    def drawn(self, draws: Draws, norms: Iterable["WidthNorm"]) -> Iterator[None]:
+        """Holds draws, and what they make of batch norms, for a forward pass."""
+        self._draws = draws
+        try:
+            self._maps = _maps(norms, draws)
+            yield
+        finally:
+            self._draws, self._maps = None, {}
 
     def of(self, gene: str) -> Draw:
         """Returns the draw of a gene."""
-        if self.draws is None:
+        if self._draws is None:
             raise RuntimeError("a layer of a relaxed network runs without the network")
-        return self.draws[gene]
+        return self._draws[gene]
+
+    def map_of(self, norm: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """Returns the map of a norm's channels and their shifts; None: it is too wide for one."""
+        return self._maps.get(norm)
 
 
 class WidthNorm(nn.Module):
@@ -56,19 +74,22 @@ class WidthNorm(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, C, H, W), 0 beyond the larger width."""
-        draw = self._now.of(self.gene)
-        channels = x_BCHW.shape[1]
-        x_BCHW = F.batch_norm(x_BCHW, None, None, training=True, eps=self._eps)
-        weighted = self.affine[list(draw.positions)] * draw.weights[:, None, None]
-        widths = tuple(self._widths[position] for position in draw.positions)
-        if channels <= WIDEST_MAP:
-            x_BCHW = _mapped(x_BCHW, weighted, widths)
+        found = self._now.map_of(self)
+        if found is not None:
+            x_BCHW = mapped_norm(x_BCHW, *found, self._eps)
         else:
-            x_BCHW = _mixed(x_BCHW, weighted, widths)
+            draw = self._now.of(self.gene)
+            affine = torch.stack([self.affine[position] for position in draw.positions])
+            x_BCHW = F.batch_norm(x_BCHW, None, None, training=True, eps=self._eps)
+            x_BCHW = _mixed(x_BCHW, affine * draw.weights[:, None, None], self.drawn(draw))
         for layer in (self.drop, self.act):
             if layer is not None:
                 x_BCHW = layer(x_BCHW)
         return x_BCHW
+
+    def drawn(self, draw: Draw) -> tuple[int, ...]:
+        """Returns the widths of a draw."""
+        return tuple(self._widths[position] for position in draw.positions)
 
     def copy_into(self, norm: Any, position: int) -> None:
         """Gives a batch norm of all channels the scale and shift of one width."""
@@ -87,7 +108,7 @@ class WidthMask(nn.Module):
         """Returns (B, channels, H, W), 0 beyond the width."""
         larger = _larger(self._now.of(self._gene), self._widths)
         kept = (torch.arange(channels, device=x_BCHW.device) < larger).to(x_BCHW.dtype)
-        return x_BCHW if larger == channels else x_BCHW * kept[:, None, None]
+        return x_BCHW if larger == channels else scaled(x_BCHW, kept)
 
 
 class DepthMixture(nn.Module):
@@ -120,11 +141,9 @@ class DepthMixture(nn.Module):
         found = [self._width(depth, channels) for depth in self._depths]
         weights = self._now.of(self._gene).weights
         if len(set(found)) > 1:
-            # One map of all of them: weighted and interpolated.
-            maps = torch.stack([_spread(width, max(found), channels, x_BCHW.device)
-                                for width in found])
-            matrix = (weights[:, None, None] * maps).transpose(0, 1).flatten(1)
-            return F.conv2d(torch.cat(outputs, 1), matrix[..., None, None])
+            return mapped_sum(outputs, [
+                weight * _spread(width, max(found), channels, x_BCHW.device)
+                for weight, width in zip(weights.unbind(), found, strict=True)])
         total = weights[0] * outputs[0]
         for weight, output in zip(weights[1:], outputs[1:], strict=True):
             total = total + weight * output
@@ -146,40 +165,33 @@ def _padded(x_BCHW: Tensor, channels: int) -> Tensor:
     return F.pad(x_BCHW, (0, 0, 0, 0, 0, missing)) if missing else x_BCHW
 
 
-def _mapped(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:
-    channels = x_BCHW.shape[1]
-    taken, places, rows = _map(widths, channels, x_BCHW.device)
-    # Each output is the mean of two inputs, which may be the same one.
-    scales, shifts = (0.5 * affine_N2C[:, which].flatten()[taken] for which in (0, 1))
-    matrix = scales.new_zeros(channels * channels).scatter_add(0, places, scales)
-    bias = shifts.new_zeros(channels).scatter_add(0, rows, shifts)
-    return F.conv2d(x_BCHW, matrix.view(channels, channels, 1, 1), bias)
+def _maps(norms: Iterable[WidthNorm], draws: Draws) -> dict[nn.Module, tuple[Tensor, Tensor]]:
+    # Norms that are equally wide at once: each alone is a dozen operations on a few numbers.
+    groups: dict[tuple[int, int], list[WidthNorm]] = {}
+    for norm in norms:
+        channels = norm.affine.shape[-1]
+        if channels <= WIDEST_MAP:
+            count = len(draws[norm.gene].positions)
+            groups.setdefault((channels, count), []).append(norm)
+    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    for (_, count), group in groups.items():
+        drawn = [draws[norm.gene] for norm in group]
+        starts = accumulate((len(norm.affine) for norm in group[:-1]), initial=0)
+        rows = [start + position for start, draw in zip(starts, drawn, strict=True)
+                for position in draw.positions]
+        affine = torch.cat([norm.affine for norm in group])
+        affine = affine.index_select(0, torch.tensor(rows, device=affine.device))
+        maps, shifts = channel_maps(
+            affine.view(len(group), count, *affine.shape[1:]),
+            torch.stack([draw.weights for draw in drawn]),
+            [norm.drawn(draw) for norm, draw in zip(group, drawn, strict=True)])
+        found |= dict(zip(group, zip(maps.unbind(), shifts.unbind(), strict=True), strict=True))
+    return found
 
 
 @lru_cache(maxsize=256)
 def _spread(width: int, larger: int, channels: int, device: torch.device) -> Tensor:
-    # Interpolation from one width to a larger one as a matrix of all channels.
-    matrix = torch.zeros(channels, channels)
-    row = torch.arange(larger)
-    for column in ends(width, larger):
-        matrix[row, column] += 0.5
-    return matrix.to(device)
-
-
-@lru_cache(maxsize=4096)
-def _map(widths: tuple[int, ...], channels: int, device: torch.device
-         ) -> tuple[Tensor, Tensor, Tensor]:
-    # The entries of a mixture's matrix: which scale each takes, where it stands (flat), and in
-    # which row.
-    larger = max(widths)
-    row = torch.arange(larger)
-    taken, places = [], []
-    for which, width in enumerate(widths):
-        for column in ends(width, larger):
-            taken.append(which * channels + column)
-            places.append(row * channels + column)
-    return (torch.cat(taken).to(device), torch.cat(places).to(device),
-            row.repeat(2 * len(widths)).to(device))
+    return spread_CC(width, larger, channels, device)
 
 
 def _mixed(x_BCHW: Tensor, affine_N2C: Tensor, widths: tuple[int, ...]) -> Tensor:

@@ -145,53 +145,51 @@ class TasSearch:
             EvaluationError: A loss that is not finite, or not enough memory.
             OSError: A file cannot be written.
         """
-        config, space = self.config, self.relaxed.elastic.space
+        config, learnt = self.config, self._learnt()
+        per_epoch = learnt.updates.steps_per_epoch
+        total = per_epoch * config.epochs
+        checkpoint = Checkpoint(path=self.checkpoint, identity=self._identity())
+        checkpoint.read(learnt.load)
+        cost_loss = CostLoss(self.budget, config.tolerance)
+        self.relaxed.train()
+        saved_at = time.monotonic()
+        while learnt.step < total:
+            loss = self._step(learnt, cost_loss)
+            if self.on_step is not None:
+                self.on_step(learnt.step, total)
+            if learnt.step % per_epoch == 0:
+                self._report(learnt.controller, learnt.step // per_epoch, loss)
+            if time.monotonic() - saved_at > config.checkpoint_s or learnt.step == total:
+                checkpoint.write(learnt.state())
+                saved_at = time.monotonic()
+        self.relaxed.eval()
+        return self._result(learnt.controller)
+
+    def _learnt(self) -> "_Learnt":
+        config = self.config
         recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate,
                         weight_decay=config.weight_decay, warmup_epochs=0.0,
                         label_smoothing=0.0, seed=config.seed)
         updates = Updates(self.relaxed, recipe, self.weights)
         self.choices.checked_steps_per_epoch()
-        per_epoch = updates.steps_per_epoch
-        total = per_epoch * config.epochs
-        controller = Controller(space, depths=self.relaxed.depth_genes,
+        controller = Controller(self.relaxed.elastic.space, depths=self.relaxed.depth_genes,
                                 generator=self._generator("logits", 0))
+        steps = updates.steps_per_epoch * (config.epochs - config.warmup_epochs)
         optimizer = torch.optim.Adam(
-            controller.parameters(), lr=config.arch_rate(total - per_epoch * config.warmup_epochs),
-            betas=(0.5, 0.999), weight_decay=config.arch_weight_decay)
-        cost_loss = CostLoss(self.budget, config.tolerance)
-        step = 0
+            controller.parameters(), lr=config.arch_rate(steps), betas=(0.5, 0.999),
+            weight_decay=config.arch_weight_decay)
+        return _Learnt(self.relaxed, updates, controller, optimizer)
 
-        def load(state: Mapping[str, Any]) -> None:
-            nonlocal step
-            self.relaxed.load_state_dict(state["relaxed"])
-            updates.load(state["updates"])
-            controller.load_state_dict(state["controller"])
-            optimizer.load_state_dict(state["optimizer"])
-            step = int(state["step"])
-
-        checkpoint = Checkpoint(path=self.checkpoint, identity=self._identity())
-        checkpoint.read(load)
-        self.relaxed.train()
-        saved_at = time.monotonic()
-        while step < total:
-            epoch = step // per_epoch
-            temperature = self._temperature(epoch)
-            loss = updates.step(step, self._parts(controller, temperature))
-            if epoch >= config.warmup_epochs:
-                self._arch_step(controller, optimizer, cost_loss, temperature, step)
-            step += 1
-            if self.on_step is not None:
-                self.on_step(step, total)
-            if step % per_epoch == 0:
-                self._report(controller, step // per_epoch, loss)
-            if time.monotonic() - saved_at > config.checkpoint_s or step == total:
-                checkpoint.write({
-                    "step": step, "relaxed": self.relaxed.state_dict(),
-                    "updates": updates.state(), "controller": controller.state_dict(),
-                    "optimizer": optimizer.state_dict()})
-                saved_at = time.monotonic()
-        self.relaxed.eval()
-        return self._result(controller)
+    def _step(self, learnt: "_Learnt", cost_loss: CostLoss) -> float:
+        # One update of the weights, and one of the architecture.
+        epoch = learnt.step // learnt.updates.steps_per_epoch
+        temperature = self._temperature(epoch)
+        loss = learnt.updates.step(learnt.step, self._parts(learnt.controller, temperature))
+        if epoch >= self.config.warmup_epochs:
+            self._arch_step(learnt.controller, learnt.optimizer, cost_loss, temperature,
+                            learnt.step)
+        learnt.step += 1
+        return loss
 
     def _parts(self, controller: Controller, temperature: float) -> Any:
         def parts(inputs: Any, targets: Any, step: int) -> Iterator[Part]:
@@ -248,6 +246,31 @@ class TasSearch:
         return {**config, **self.weights.identity(), **choices,
                 "space": self.relaxed.elastic.space.id, "metric": self.budget.cost.metric,
                 "limit": self.budget.limit}
+
+
+@dataclass
+class _Learnt:
+    """All that a search learns, and how many steps it has made: what a checkpoint holds."""
+
+    relaxed: Relaxed
+    updates: Updates
+    controller: Controller
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes the state of a checkpoint."""
+        self.relaxed.load_state_dict(state["relaxed"])
+        self.updates.load(state["updates"])
+        self.controller.load_state_dict(state["controller"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def state(self) -> dict[str, Any]:
+        """Returns what `load` takes."""
+        return {"step": self.step, "relaxed": self.relaxed.state_dict(),
+                "updates": self.updates.state(), "controller": self.controller.state_dict(),
+                "optimizer": self.optimizer.state_dict()}
 
 
 @contextmanager

@@ -124,6 +124,20 @@ def test_what_is_wanted_most_is_kept(supernet):
         assert best_within(subject.budget, ideal) == arch
 
 
+def test_a_block_less_is_no_step_far_below_the_limit():
+    # All widths are wanted whole, and of no depth more than of another: a block less costs nothing
+    # that is wanted, but widths cannot grow to make up for it.
+    supernet = make_supernet("cifar_resnet20")
+    subject = make_subject(supernet, 0.97)
+    wanted = {gene.name: [0.0 if gene.name.endswith("depth") else float(place)
+                          for place in range(len(gene.choices))] for gene in supernet.space.genes}
+    for name in wanted:
+        if name.endswith("depth"):
+            wanted[name][-1] = 1e-6
+    arch = best_within(subject.budget, wanted)
+    assert subject.budget.is_met(subject.budget.cost.of(arch))
+
+
 def test_a_block_that_comes_back_is_as_wanted():
     # Shallow is wanted, but the budget has room; the blocks behind are wanted at full width.
     supernet = make_supernet("cifar_resnet20")

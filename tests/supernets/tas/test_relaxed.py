@@ -14,7 +14,7 @@ from nas.core.errors import InputError
 from supernets.tas.controller import Controller, Draw
 from supernets.tas.interpolation import interpolated
 from supernets.tas.relaxed import Relaxed
-from supernets.tas.relaxed_layers import WidthNorm
+from supernets.tas.relaxed_layers import Now, WidthNorm
 from supernets.timm.supernet import TimmSupernet
 
 
@@ -107,23 +107,13 @@ def test_weights_beside_elastic_widths_are_copied():
         assert bool((model.get_buffer(f"bn1.{name}") == 3).all()), name
 
 
-class Fixed:
-    """Always the same draw."""
-
-    def __init__(self, positions, weights):
-        self._draw = Draw(positions, torch.tensor(weights))
-
-    def of(self, gene):
-        assert gene == "width"
-        return self._draw
-
-
 @pytest.mark.parametrize("widths", [(6, 11, 16), (100, 200, 300)])
 @pytest.mark.parametrize("positions", [(0, 2), (2, 1), (1, 0)])
 def test_norms_are_weighted_interpolated_and_added(widths, positions):
     generator = torch.Generator().manual_seed(0)
     norm = nn.BatchNorm2d(widths[-1])
-    layer = WidthNorm(norm, "width", widths, Fixed(positions, [0.3, 0.7])).train()
+    now = Now()
+    layer = WidthNorm(norm, "width", widths, now).train()
     with torch.no_grad():
         layer.affine.copy_(torch.randn(layer.affine.shape, generator=generator))
     larger = max(widths[position] for position in positions)
@@ -136,7 +126,11 @@ def test_norms_are_weighted_interpolated_and_added(widths, positions):
         normed = F.batch_norm(x[:, :width], None, None, norm.weight[:width], norm.bias[:width],
                               training=True)
         expected[:, :larger] += weight * interpolated(normed, larger)
-    assert torch.allclose(layer(x), expected.detach(), atol=1e-5)
+    draws = {"width": Draw(positions, torch.tensor([0.3, 0.7]))}
+    with now.drawn(draws, [layer]):
+        assert torch.allclose(layer(x), expected.detach(), atol=1e-5)
+    with pytest.raises(RuntimeError, match="runs without the network"):
+        layer(x)
 
 
 def test_depths_are_weighted_interpolated_and_added():
