@@ -117,7 +117,7 @@ def linas(bench: Bench, seed: int, _draw: int) -> Found:
     budget = bench.budget(net)
 
     def screen(codes: IntArray) -> Screening:
-        passed = np.array([budget.is_met(cost) for cost in budget.cost.predict(codes)])
+        passed = np.array([budget.is_met(cost) for cost in budget.cost.predict(codes)], dtype=bool)
         return Screening(passed, {"macs": int((~passed).sum())})
 
     problem = Problem(space=net.space, objectives=(Objective("error", "%"),), screen=screen,
