@@ -40,7 +40,7 @@ from supernets.training.distill import Criterion, LabelLoss, TeacherLoss
 IMAGES = 10_000
 EPOCHS = 20
 SEEDS = 5
-FEWER_SEEDS = {"layer-tickets": 2, "magnitude": 2, "n2n": 1}
+FEWER_SEEDS = {"magnitude": 2, "n2n": 1}
 DRAWN = {"random": 3}  # networks of a seed, whose mean counts; of the other methods one
 TAUGHT = ("uniform", "random", "tas")
 OF_CIFAR = ("uniform", "random", "tas")
