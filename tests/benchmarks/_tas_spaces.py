@@ -23,7 +23,7 @@ from supernets.tas.budget import NetworkCost
 from supernets.timm.config import TimmConfig
 from supernets.timm.supernet import TimmSupernet
 
-CLASSES, CHANNELS = 10, 3
+CLASSES = 10
 METRICS = ("macs", "params", "latency_ms")
 # Enough for a table whose networks are told apart; absolute figures do not matter here.
 QUICK = HostConfig(protocol=MeasureProtocol(warm_up=3, runs=10, passes=3, max_passes=4),
@@ -56,28 +56,30 @@ class Noise:
         return {}
 
 
-def space_config(model: str, side: int) -> TimmConfig:
+def space_config(model: str, side: int, channels: int = 3) -> TimmConfig:
     """Returns the space that `nas prune` makes of a model."""
     request = make_prune_request({"model": f"timm:{model}", "data": Path(), "out": Path(),
                                   "macs": "50%"})
-    return prune_config(request, classes=CLASSES, channels=CHANNELS, side=side)
+    return prune_config(request, classes=CLASSES, channels=channels, side=side)
 
 
-def make_space(model: str, side: int, *, task: Any = None, seed: int = 0) -> TimmSupernet:
+def make_space(model: str, side: int, *, task: Any = None, channels: int = 3, seed: int = 0
+               ) -> TimmSupernet:
     """Returns that space with random weights.
 
     Args:
         model: timm's name.
         side: Of the images.
         task: None: `Noise`.
+        channels: Of the images.
         seed: Of the weights.
     """
-    config = space_config(model, side)
+    config = space_config(model, side, channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = timm.create_model(model, num_classes=CLASSES, in_chans=CHANNELS)
+        module = timm.create_model(model, num_classes=CLASSES, in_chans=channels)
     return TimmSupernet(module, config.elastic(config.facts(module)),
-                        task or Noise((CHANNELS, side, side))).eval()
+                        task or Noise((channels, side, side))).eval()
 
 
 def host_profile(supernet: TimmSupernet, work: Path) -> HardwareProfile:
