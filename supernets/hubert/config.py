@@ -159,8 +159,8 @@ def _check_depths(config: ElasticHubertConfig) -> None:
     for depth, dropped in zip(config.depths, config.dropped, strict=True):
         if not all(type(layer) is int for layer in dropped) or (
                 not set(dropped) <= set(known) or len(set(dropped)) != len(dropped)):
-            raise SpaceError(f"{config.name}: depth {depth} drops {dropped}, which are not distinct "
-                             f"layers of 0 … {config.layers - 1}")
+            raise SpaceError(f"{config.name}: depth {depth} drops {dropped}, which are not "
+                             f"distinct layers of 0 … {config.layers - 1}")
         if depth + len(dropped) != config.layers:
             raise SpaceError(f"{config.name}: depth {depth} drops {len(dropped)} layers of "
                              f"{config.layers}")

@@ -1,6 +1,6 @@
 """From the supernet's weights to a module of one subnet that owns its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,14 +61,18 @@ def _part(name: str, shape: torch.Size, config: ElasticHubertConfig, subnet: Sub
         place, rest = name.removeprefix(_LAYERS).split(".", 1)
         layer = subnet.layers[int(place)]
         source = f"{_LAYERS}{layer.index}.{rest}"
-        units = torch.cat([torch.arange(block.start, block.stop)
-                           for block in config.unit_blocks(subnet.embed, layer.units)])
-        if "intermediate_dense" in rest:
-            rows = stored[source][units.to(stored[source].device)]
-            return rows[:, :subnet.embed] if rows.dim() == 2 else rows
-        if rest.endswith("output_dense.weight"):
-            return stored[source][:subnet.embed, units.to(stored[source].device)]
+        if "intermediate_dense" in rest or rest.endswith("output_dense.weight"):
+            return _units(stored[source], subnet.embed, config.unit_blocks(subnet.embed,
+                                                                           layer.units),
+                          axis=int("output" in rest))
     return stored[source][tuple(slice(size) for size in shape)]
+
+
+def _units(tensor: Tensor, embed: int, blocks: Sequence[slice], *, axis: int) -> Tensor:
+    # The FFN units of a subnet, which lie on an axis; another one is of the width.
+    gathered = torch.cat([tensor[block] if axis == 0 else tensor[:embed, block]
+                          for block in blocks], axis)
+    return gathered[:, :embed] if axis == 0 and tensor.dim() == 2 else gathered
 
 
 def stock_module(config: ElasticHubertConfig, subnet: SubnetPlan) -> nn.Module:

@@ -46,14 +46,15 @@ def save_folder(module: nn.Module, path: Path) -> None:
         InputError: Another kind of module.
         OSError: The place is taken, or a file cannot be written.
     """
-    if not isinstance(module, PlainHubert) and not hasattr(module, "save_pretrained"):
+    save_pretrained = getattr(module, "save_pretrained", None)
+    if not isinstance(module, PlainHubert) and save_pretrained is None:
         raise InputError(f"a {type(module).__name__} is no encoder that was extracted from a "
                          "HubertSupernet; give what its extract() returns")
     with whole_folder(path) as folder:
         if isinstance(module, PlainHubert):
             _save_plain(module, folder)
-        else:
-            module.save_pretrained(folder)
+        elif save_pretrained is not None:
+            save_pretrained(folder)
             for file in folder.iterdir():  # it does not wait until they are on the disk
                 with file.open("rb+") as handle:
                     os.fsync(handle.fileno())

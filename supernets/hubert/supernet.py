@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.blocks import Block
-from nas.core.errors import ArchError, InputError
+from nas.core.errors import InputError
 from nas.core.protocols import Batch, Task
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
@@ -150,7 +150,7 @@ class HubertSupernet(nn.Module):
                          self.encoder.pos_conv_embed).train(self.training)
 
     def recalibrated(self, arch: Arch, batches: Iterable[Batch]) -> nn.Module:
-        """Returns the extracted network; it has no batch norm to measure, so batches are not read."""
+        """Returns the extracted network; it has no batch norm, so that batches are not read."""
         return recalibrate(self.extract(arch), batches)
 
     def plan(self, arch: Arch) -> SubnetPlan:

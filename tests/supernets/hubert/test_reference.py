@@ -101,10 +101,10 @@ def check_extraction(net: HubertSupernet, archs: list[Arch]) -> None:
                          + config.position_kernel)
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_3_extracting_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("base", 50), ("small", 50), ("tiny", 10)])
+def test_3_extracting_changes_nothing(name: str, count: int) -> None:
     net = small_copy(name)
-    archs = random_archs(net, 50)
+    archs = random_archs(net, count)
     check_extraction(net, archs)
     assert {type(net.extract(arch)) for arch in archs[:3]} == {PlainHubert}
 
