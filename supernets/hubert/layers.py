@@ -80,7 +80,7 @@ class ElasticFeedForward(nn.Module):
 
     def __init__(self, config: ElasticHubertConfig) -> None:
         super().__init__()
-        self._blocks = config.unit_blocks
+        self._width, self._blocks = config.width, config.unit_blocks
         self.intermediate_dense = ElasticLinear(config.width, config.stored_units)
         self.output_dense = ElasticLinear(config.stored_units, config.width)
 
@@ -90,17 +90,17 @@ class ElasticFeedForward(nn.Module):
         inner, outer = self.intermediate_dense, self.output_dense
         assert inner.bias is not None
         assert outer.bias is not None
-        x = x_BTE.reshape(-1, embed)
-        y = outer.bias[:embed]
-        for block in self._runs(embed, units):
-            hidden = F.gelu(F.linear(x, inner.weight[block, :embed], inner.bias[block]))
-            y = torch.addmm(y, hidden, outer.weight[:embed, block].t())
-        return y.view(x_BTE.shape)
-
-    def _runs(self, embed: int, units: int) -> list[slice]:
+        sizes = [block.stop - block.start for block in self._blocks(embed, units)]
         # At the stored width blocks lie side by side and are one.
-        blocks = self._blocks(embed, units)
-        return [slice(0, units)] if blocks[-1].stop == units else blocks
+        span, sizes = (units, [units]) if embed == self._width else (self._width, sizes)
+        # The gradient of a split is one tensor; that of a slice is as large as what was sliced.
+        parts = zip(inner.weight[:, :embed].split(span), inner.bias.split(span),
+                    outer.weight[:embed].split(span, 1), sizes, strict=False)
+        x, y = x_BTE.reshape(-1, embed), outer.bias[:embed]
+        for weight, bias, back, size in parts:
+            hidden = F.gelu(F.linear(x, weight[:size], bias[:size]))
+            y = torch.addmm(y, hidden, back[:, :size].t())
+        return y.view(x_BTE.shape)
 
 
 class ElasticFeatureProjection(nn.Module):
