@@ -94,8 +94,8 @@ class ElasticFeedForward(nn.Module):
         # At the stored width blocks lie side by side and are one.
         span, sizes = (units, [units]) if embed == self._width else (self._width, sizes)
         # The gradient of a split is one tensor; that of a slice is as large as what was sliced.
-        parts = zip(inner.weight[:, :embed].split(span), inner.bias.split(span),
-                    outer.weight[:embed].split(span, 1), sizes, strict=False)
+        parts = zip(torch.split(inner.weight[:, :embed], span), torch.split(inner.bias, span),
+                    torch.split(outer.weight[:embed], span, 1), sizes, strict=False)
         x, y = x_BTE.reshape(-1, embed), outer.bias[:embed]
         for weight, bias, back, size in parts:
             hidden = F.gelu(F.linear(x, weight[:size], bias[:size]))
