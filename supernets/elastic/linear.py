@@ -8,12 +8,18 @@ from nas.core.errors import ArchError
 
 
 class ElasticLinear(nn.Module):
-    """A dense layer with bias and elastic input and output features, both given as maxima."""
+    """A dense layer with elastic input and output features, both given as maxima.
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    Args:
+        in_features: Largest number of input features.
+        out_features: Largest number of output features.
+        bias: Whether to add one.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         nn.init.uniform_(self.weight, -(bound := out_features**-0.5), bound)
 
     def forward(self, x_BD: Tensor, out_features: int) -> Tensor:
@@ -27,4 +33,4 @@ class ElasticLinear(nn.Module):
             raise ArchError(f"linear stores {stored_in}→{stored_out} features, asked for "
                             f"{x_BD.shape[-1]}→{out_features}")
         weight = self.weight[:out_features, :x_BD.shape[-1]]
-        return F.linear(x_BD, weight, self.bias[:out_features])
+        return F.linear(x_BD, weight, None if self.bias is None else self.bias[:out_features])

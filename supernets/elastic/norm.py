@@ -1,4 +1,7 @@
-"""A batch norm that runs with its leading channels. Legend: B batch, C channels, H, W sides."""
+"""Norms that run with the leading part of stored weights.
+
+Legend: B batch, C channels, H and W image sides, T sequence, E features.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -45,3 +48,31 @@ class ElasticBatchNorm2d(nn.Module):
             return F.batch_norm(x_BCHW, None, None, weight, bias, training=True, eps=self.eps)
         mean, var = self.running_mean[:channels], self.running_var[:channels]
         return F.batch_norm(x_BCHW, mean, var, weight, bias, eps=self.eps)
+
+
+class ElasticLayerNorm(nn.Module):
+    """Layer norm over the first features of a stored set, by the statistics of those alone.
+
+    Args:
+        features: Largest number of features.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x_BTE: Tensor) -> Tensor:
+        """Returns (B, T, E), normalised over E.
+
+        Raises:
+            ArchError: More features than are stored.
+        """
+        features = x_BTE.shape[-1]
+        if features > self.weight.shape[0]:
+            raise ArchError(f"layer norm stores {self.weight.shape[0]} features, asked for "
+                            f"{features}")
+        return F.layer_norm(x_BTE, (features,), self.weight[:features], self.bias[:features],
+                            self.eps)

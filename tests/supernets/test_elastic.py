@@ -3,9 +3,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import ArchError
+from supernets.elastic.attention import ElasticSelfAttention
 from supernets.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
 from supernets.elastic.linear import ElasticLinear
-from supernets.elastic.norm import ElasticBatchNorm2d
+from supernets.elastic.norm import ElasticBatchNorm2d, ElasticLayerNorm
 
 
 def shares_storage(view: Tensor, stored: Tensor) -> bool:
@@ -47,9 +48,11 @@ def test_the_largest_depthwise_kernel_is_a_view(memory_format: torch.memory_form
     (ElasticConv2d(8, 8, bias=True), "conv2d", torch.zeros(1, 4, 2, 2), (3,)),
     (ElasticDepthwiseConv2d(8, (3, 5)), "conv2d", torch.zeros(1, 4, 6, 6), (5,)),
     (ElasticLinear(8, 8), "linear", torch.zeros(1, 4), (3,)),
+    (ElasticLinear(8, 8, bias=False), "linear", torch.zeros(1, 4), (3,)),
+    (ElasticLayerNorm(8), "layer_norm", torch.zeros(1, 3, 4), ()),
     (ElasticBatchNorm2d(8), "batch_norm", torch.zeros(2, 4, 2, 2), ()),
     (ElasticBatchNorm2d(8).eval(), "batch_norm", torch.zeros(2, 4, 2, 2), ()),
-], ids=["conv", "depthwise", "linear", "norm", "norm-eval"])
+], ids=["conv", "depthwise", "linear", "linear-unbiased", "layer-norm", "norm", "norm-eval"])
 def test_forward_hands_views_to_torch(module: nn.Module, function: str, inputs: Tensor,
                                       argument: tuple[int, ...],
                                       monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,36 @@ def test_norm_writes_nothing(training: bool) -> None:
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
 
+def test_layer_norm_equals_a_stock_layer() -> None:
+    norm, stock = ElasticLayerNorm(8), nn.LayerNorm(5)
+    for tensor in norm.parameters():
+        nn.init.normal_(tensor)
+    stock.load_state_dict({name: tensor[:5] for name, tensor in norm.state_dict().items()})
+    x = 3 + torch.randn(2, 4, 5)
+    torch.testing.assert_close(norm(x), stock(x))
+
+
+@pytest.mark.parametrize("features", [12, 7])
+@pytest.mark.parametrize("heads", [3, 2])
+def test_attention_is_what_its_formula_says(features: int, heads: int) -> None:
+    attention = ElasticSelfAttention(12, 3, 4)
+    for tensor in attention.parameters():
+        nn.init.normal_(tensor, std=0.5)
+    x, keep = torch.randn(2, 5, features), torch.tensor([True, True, False, True, True])
+    out = torch.zeros(2, 5, features) + attention.out_proj.bias[:features]
+    for head in range(heads):
+        part = slice(4 * head, 4 * head + 4)
+        q, k, v = (x @ layer.weight[part, :features].t() + layer.bias[part]
+                   for layer in (attention.q_proj, attention.k_proj, attention.v_proj))
+        scores = (q @ k.transpose(1, 2) / 2).masked_fill(~keep, -torch.inf)
+        out += scores.softmax(-1) @ v @ attention.out_proj.weight[:features, part].t()
+    found = attention(x, heads, keep.expand(2, 1, 1, 5))
+    torch.testing.assert_close(found, out, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("module", "inputs", "argument", "message"), [
+    (ElasticLayerNorm(4), torch.zeros(2, 3, 5), (), "stores 4 features, asked for 5"),
+    (ElasticSelfAttention(4, 2, 3), torch.zeros(2, 3, 4), (3,), "stores 4→6 features"),
     (ElasticConv2d(4, 6), torch.zeros(1, 4, 2, 2), (7,), "stores 4→6 channels, asked for 4→7"),
     (ElasticConv2d(4, 6), torch.zeros(1, 5, 2, 2), (6,), "asked for 5→6"),
     (ElasticLinear(4, 6), torch.zeros(1, 4), (7,), "stores 4→6 features, asked for 4→7"),
