@@ -19,10 +19,10 @@ from nas.pipeline.prune.costs import network_cost
 from nas.pipeline.prune.space import PARTS
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
-from supernets.tas.budget import Budget, best_within
+from supernets.tas.budget import Budget
 from supernets.tas.methods.magnitude import magnitude
+from supernets.tas.methods.netadapt import Judge, NetAdapt
 from supernets.tas.methods.precrop import precrop
-from supernets.tas.methods.sensitivity import sensitivities
 from supernets.tas.methods.uniform import uniform
 from supernets.tas.subject import Subject
 from supernets.timm.config import TimmConfig
@@ -30,7 +30,7 @@ from supernets.timm.make import make_supernet
 from supernets.timm.supernet import TimmSupernet
 
 SIMPLE = {"uniform": uniform, "precrop": precrop, "magnitude": magnitude}
-LATENCIES = (0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)  # of the unpruned network's
+LATENCY = 0.5  # of the unpruned network's
 MOST = 6
 Made = list[tuple[nn.Module, Mapping[str, Any]]]
 METRICS = ("error", "latency_ms")
@@ -92,28 +92,27 @@ def searched(net: Net, module: nn.Module, share: float, *, multiple: int, whole_
             for row in front_rows(values)[-MOST:]]
 
 
-def by_sensitivity(net: Net, module: nn.Module, share: float, *, multiple: int,
-                   whole_streams: bool) -> Made:
-    """Returns what is left where each step costs least loss: for its multiply-adds, or latency.
+def adapted(net: Net, module: nn.Module, share: float, *, multiple: int, whole_streams: bool,
+            metric: str) -> Made:
+    """Returns what NetAdapt leaves of the network: step by step less multiply-adds, or latency.
 
-    Of the latter there are several, with less and less latency, all within the multiply-adds. The
-    layers are validated once for all.
+    Of multiply-adds the network at the end. Of latency, down to `LATENCY`, all on the way that are
+    within the multiply-adds.
     """
     supernet = supernet_of(net, module, multiple, whole_streams=whole_streams)
     counted = network_cost(supernet, "macs", None)
-    timed = network_cost(supernet, "latency_ms", _profile(net, supernet))
     whole = supernet.space.extreme(largest=True)
-    wanted = sensitivities(supernet)
-    limit = share * counted.of(whole)
-    found = {best_within(Budget(cost=counted, limit=limit), wanted): "macs"}
-    for part in LATENCIES:
-        arch = best_within(Budget(cost=timed, limit=part * timed.of(whole)), wanted)
-        if counted.of(arch) <= limit:
-            found.setdefault(arch, f"latency {part:.0%}")
-    steps = sum(len(gene.choices) - 1 for gene in supernet.space.genes)
-    return [(supernet.extract(arch), {**described(supernet, arch), "validations": 1 + steps,
-                                      "budget": budget, "predicted_ms": round(timed.of(arch), 4)})
-            for arch, budget in found.items()]
+    limit, judge = share * counted.of(whole), Judge(supernet)
+    if metric == "macs":
+        subject = Subject(supernet=supernet, budget=Budget(cost=counted, limit=limit), seed=0)
+        path = NetAdapt().path(subject, judge)[-1:]
+    else:
+        timed = network_cost(supernet, metric, _profile(net, supernet))
+        budget = Budget(cost=timed, limit=LATENCY * timed.of(whole))
+        path = NetAdapt().path(Subject(supernet=supernet, budget=budget, seed=0), judge)
+    return [(supernet.extract(step.arch), {**described(supernet, step.arch),
+                                           "validations": len(judge.losses)})
+            for step in path if counted.of(step.arch) <= limit]
 
 
 def front_rows(values: Any) -> list[int]:

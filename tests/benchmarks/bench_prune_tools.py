@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from _prune_net import MODEL, Net, fashion_mnist, macs, plain
-from _prune_ours import SIMPLE, Made, by_sensitivity, front_rows, searched, simply_pruned
+from _prune_ours import SIMPLE, Made, adapted, front_rows, searched, simply_pruned
 from _prune_peers import fast_nas, torch_pruned
 from _report import write_report
 from torch import nn
@@ -39,9 +39,9 @@ from supernets.timm.cifar_resnet import register
 SHARE = 0.6  # of the multiply-adds
 VALIDATIONS = 48  # of a search: about as many as FastNAS does with divisor 8
 SPACES: dict[str, dict[str, Any]] = {  # what residual blocks add to keeps its width in two of them
-    "all widths and depth, multiple 8": {"multiple": 8, "whole_streams": False},
     "inner widths and depth, multiple 8": {"multiple": 8, "whole_streams": True},
-    "inner widths and depth, multiple 4": {"multiple": 4, "whole_streams": True}}
+    "inner widths and depth, multiple 4": {"multiple": 4, "whole_streams": True},
+    "all widths and depth, multiple 8": {"multiple": 8, "whole_streams": False}}
 
 
 def jobs(net: Net, module: nn.Module, seed: int) -> dict[str, Callable[[], Made]]:
@@ -58,12 +58,13 @@ def jobs(net: Net, module: nn.Module, seed: int) -> dict[str, Callable[[], Made]
         for multiple in (1, 8):
             found[f"ours: {method}, multiple {multiple}"] = partial(
                 _one, simply_pruned, net, module, SHARE, method=method, multiple=multiple)
-    for space, options in SPACES.items():
-        found[f"ours: sensitivity, {space}"] = partial(
-            by_sensitivity, net, module, SHARE, **options)
     for divisor in (8, 4):
         found[f"modelopt FastNAS, divisor {divisor}"] = partial(
             _one, fast_nas, net, module, SHARE, divisor=divisor)
+    for space, options in SPACES.items():
+        for metric in ("macs", "latency_ms"):
+            found[f"ours: netadapt by {metric}, {space}"] = partial(
+                adapted, net, module, SHARE, metric=metric, **options)
     for space, options in SPACES.items():
         found[f"ours: linas, {space}"] = partial(
             searched, net, module, SHARE, validations=VALIDATIONS, seed=seed, **options)

@@ -1,23 +1,24 @@
 """What is measured as of no use goes first, and budgets are met."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from tas_subjects import make_cost, make_subject
 from timm_models import make_model
 
 from nas.core.arch import Arch
-from nas.core.errors import DataError, EvaluationError
+from nas.core.errors import DataError, EvaluationError, InputError
 from supernets.calibrate import recalibrate
 from supernets.tas.budget import Budget
-from supernets.tas.methods.sensitivity import sensitivities, sensitivity
+from supernets.tas.methods.netadapt import Judge, NetAdapt
 from supernets.tas.subject import Subject
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
 
-PARTS = (0.25, 0.5, 1.0)
+PARTS = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def noise(seed):
 def supernet_of(model, **options):
     recalibrate(model, [(noise(0), None)])  # so that its own answers lose least
     elastic = Elastic("sensitive/1", describe_model(model), Ratios(
-        inner=PARTS, width=PARTS, depth=0.01, multiple=1, nearest=False, kernels=False))
+        inner=PARTS, width=(1.0,), depth=0.01, multiple=1, nearest=False, kernels=False))
     return TimmSupernet(model, elastic, Labelled(model, **options)).eval()
 
 
@@ -62,41 +63,55 @@ def planted():
     return supernet_of(model)
 
 
-def test_what_does_nothing_is_not_missed(planted):
-    found = sensitivities(planted)
-    assert set(found) == {gene.name for gene in planted.space.genes}
-    quarter, half, whole = found["stage1.block1.inner1"]
-    assert quarter < -1e-4 < half < whole == 0.0
-    assert found["stage2.depth"][0] < -1e-4 < found["stage2.depth"][1] < 0.0
-    # Inner channels of a block that does nothing do nothing either.
-    assert min(found["stage2.block2.inner1"]) > -1e-6
-    for values in found.values():
-        assert values == sorted(values)
-
-
 def test_what_does_nothing_goes_first(planted):
     cost = make_cost(planted)
     whole = planted.space.extreme(largest=True)
     useless = planted.space.canonical(Arch(planted.space.id, tuple(
         {**whole.as_dict(), "stage1.block1.inner1": 8, "stage2.depth": 2}.items())))
     subject = Subject(supernet=planted, seed=0, budget=Budget(cost=cost, limit=cost.of(useless)))
-    assert sensitivity(subject) == useless
+    assert NetAdapt(steps=2)(subject) == useless
 
 
-@pytest.mark.parametrize("share", [0.3, 0.7])
-def test_the_budget_is_met(planted, share):
-    subject = make_subject(planted, share)
-    assert subject.budget.is_met(subject.budget.cost.of(sensitivity(subject)))
+@pytest.mark.parametrize("metric", ["macs", "params"])
+def test_the_way_leads_down_to_the_budget(planted, metric):
+    subject, judge = make_subject(planted, 0.6, metric=metric), Judge(planted)
+    limit, cost = subject.budget.limit, subject.budget.cost
+    path = NetAdapt(steps=3).path(subject, judge)
+    assert path[0].arch == planted.space.extreme(largest=True)
+    end = next(place for place, step in enumerate(path) if step.cost <= limit)
+    costs = [step.cost for step in path]
+    assert costs[:end + 1] == sorted(costs[:end + 1], reverse=True)
+    # What is taken back costs more, but not too much, and lowers the loss.
+    assert costs[end:] == sorted(costs[end:])
+    assert costs[-1] <= limit
+    losses = [step.loss for step in path[end:]]
+    assert losses == sorted(losses, reverse=True)
+    for step in path:
+        assert (step.cost, step.loss) == (cost.of(step.arch), judge.losses[step.arch])
+
+
+def test_a_budget_that_is_out_of_reach_is_an_error(planted):
+    subject = make_subject(planted, 0.6)
+    stuck = replace(subject.budget.cost, predict=lambda codes: np.full(
+        len(codes), subject.budget.limit + (codes.sum(1) > 0)))
+    with pytest.raises(InputError, match="one layer at a time"):
+        NetAdapt(steps=2)(replace(subject, budget=replace(subject.budget, cost=stuck)))
+
+
+def test_no_step_is_an_error():
+    with pytest.raises(InputError, match="at least 1 step"):
+        NetAdapt(steps=0)
 
 
 def test_nothing_to_validate_on_is_an_error():
+    supernet = supernet_of(make_model("cifar_resnet20"), searched=0)
     with pytest.raises(DataError, match="search split"):
-        sensitivities(supernet_of(make_model("cifar_resnet20"), searched=0))
+        Judge(supernet)(supernet.space.extreme(largest=True))
 
 
 def test_a_loss_that_is_not_finite_is_an_error():
-    model = make_model("cifar_resnet20")
+    judge = Judge(supernet_of(make_model("cifar_resnet20")))
     with torch.no_grad():
-        model.fc.bias[0] = torch.nan
+        judge.supernet.model.conv1.weight[0] = torch.nan
     with pytest.raises(EvaluationError, match="is not finite"):
-        sensitivities(supernet_of(model))
+        judge(judge.supernet.space.extreme(largest=True))
