@@ -96,10 +96,12 @@ def prune(
 
 def _run(request: "PruneRequest", *, json: bool) -> None:
     from cli.render import print_json, progress
+    from nas.pipeline.device import keep_freed_memory
     from nas.pipeline.prune.compare import compare_methods
     from nas.pipeline.prune.run import BudgetMissed
     from nas.pipeline.prune.run import prune as run
 
+    keep_freed_memory()
     missed: BudgetMissed | None = None
     with progress() as watch:
         try:

@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
@@ -17,6 +15,7 @@ from nas.core.rng import derive_seed
 from supernets.tas.balance import CostLoss
 from supernets.tas.budget import Budget, best_within
 from supernets.tas.controller import Controller
+from supernets.tas.learnt import Learnt, frozen
 from supernets.tas.relaxed import Relaxed
 from supernets.training.checkpoint import Checkpoint
 from supernets.training.data import Batches
@@ -163,9 +162,10 @@ class TasSearch:
                 checkpoint.write(learnt.state())
                 saved_at = time.monotonic()
         self.relaxed.eval()
+        learnt.settle(cost_loss)
         return self._result(learnt.controller)
 
-    def _learnt(self) -> "_Learnt":
+    def _learnt(self) -> Learnt:
         config = self.config
         recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate,
                         weight_decay=config.weight_decay, warmup_epochs=0.0,
@@ -178,9 +178,9 @@ class TasSearch:
         optimizer = torch.optim.Adam(
             controller.parameters(), lr=config.arch_rate(steps), betas=(0.5, 0.999),
             weight_decay=config.arch_weight_decay)
-        return _Learnt(self.relaxed, updates, controller, optimizer)
+        return Learnt(self.relaxed, updates, controller, optimizer)
 
-    def _step(self, learnt: "_Learnt", cost_loss: CostLoss) -> float:
+    def _step(self, learnt: Learnt, cost_loss: CostLoss) -> float:
         # One update of the weights, and one of the architecture.
         epoch = learnt.step // learnt.updates.steps_per_epoch
         temperature = self._temperature(epoch)
@@ -203,7 +203,7 @@ class TasSearch:
                    cost_loss: CostLoss, temperature: float, step: int) -> None:
         inputs, targets = self.choices.batch(step)
         optimizer.zero_grad(set_to_none=True)
-        with _frozen(self.relaxed):
+        with frozen(self.relaxed):
             draws = controller.draw(temperature, self._generator("architecture", step))
             loss = self.task.loss(self.relaxed(inputs, draws), targets)
             if not bool(torch.isfinite(loss)):
@@ -246,41 +246,3 @@ class TasSearch:
         return {**config, **self.weights.identity(), **choices,
                 "space": self.relaxed.elastic.space.id, "metric": self.budget.cost.metric,
                 "limit": self.budget.limit}
-
-
-@dataclass
-class _Learnt:
-    """All that a search learns, and how many steps it has made: what a checkpoint holds."""
-
-    relaxed: Relaxed
-    updates: Updates
-    controller: Controller
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Takes the state of a checkpoint."""
-        self.relaxed.load_state_dict(state["relaxed"])
-        self.updates.load(state["updates"])
-        self.controller.load_state_dict(state["controller"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
-
-    def state(self) -> dict[str, Any]:
-        """Returns what `load` takes."""
-        return {"step": self.step, "relaxed": self.relaxed.state_dict(),
-                "updates": self.updates.state(), "controller": self.controller.state_dict(),
-                "optimizer": self.optimizer.state_dict()}
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    # Gradients of weights are a third of a step, and here nobody wants them.
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

@@ -43,15 +43,17 @@ def search_row(data: Path, work: Path, metric: str, share: float, seed: int) -> 
         TrainingData(task=task, data=half, batch_size=BATCH, seed=seed + 1000 * index,
                      augmentation=None)
         for index, half in enumerate(halves(chosen, derive_rng(seed, "halves"))))
-    losses: list[float] = []
+    checkpoint = work / f"search-{metric}-{share}-{seed}.pt"
+    checkpoint.unlink(missing_ok=True)
+    told: list[float] = []
     found = TasSearch(
         relaxed=Relaxed(net.model, net.elastic).to(memory_format=torch.channels_last), task=task,
         weights=weights, choices=choices, budget=budget,
         config=TasConfig(epochs=EPOCHS, seed=seed),
-        checkpoint=work / f"search-{metric}-{share}-{seed}.pt",
-        on_epoch=lambda epoch: losses.append(epoch.loss)).run()
+        checkpoint=checkpoint, on_epoch=lambda epoch: told.append(epoch.cost)).run()
     sure = [max(values) for values in found.probabilities.values()]
     return {"metric": metric, "target": share, "seed": seed,
+            "last_step": round(told[-1] / budget.limit, 4),
             "likeliest": round(cost.of(found.likeliest) / budget.limit, 4),
             "returned": round(cost.of(found.arch) / budget.limit, 4),
-            "certainty": round(float(np.mean(sure)), 3), "losses": [round(x, 3) for x in losses]}
+            "certainty": round(float(np.mean(sure)), 3)}

@@ -65,6 +65,8 @@ def search(given: argparse.Namespace) -> Row:
     returned = [row["returned"] for row in rows]
     return {"model": MODEL, "images": IMAGES, "epochs": EPOCHS, "searches": len(rows),
             "within_5_percent": sum(abs(end - 1) <= 0.05 for end in ends),
+            "within_5_percent_after_the_last_step": sum(
+                abs(row["last_step"] - 1) <= 0.05 for row in rows),
             "worst": max(ends, key=lambda end: abs(end - 1)),
             "returned": [min(returned), max(returned)], "rows": rows}
 

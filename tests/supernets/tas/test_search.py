@@ -113,6 +113,16 @@ def test_it_learns_and_ends_at_the_budget(subject, tmp_path):
         assert sum(found.probabilities[gene.name]) == pytest.approx(1.0)
 
 
+def test_the_likeliest_network_is_within_the_band(subject, tmp_path):
+    # However short a search is: its images alone have led it anywhere.
+    cost, told = subject.budget.cost, []
+    for seed in range(3):
+        found = make_search(subject, tmp_path / f"{seed}.pt", config={"epochs": 1, "seed": seed},
+                            on_epoch=told.append).run()
+        assert abs(cost.of(found.likeliest) / subject.budget.limit - 1) <= 0.05
+    assert max(abs(epoch.cost / subject.budget.limit - 1) for epoch in told) > 0.05
+
+
 def test_in_the_warm_up_the_architecture_is_left_alone(subject, tmp_path):
     certainty = []
     make_search(subject, tmp_path / "s.pt", config={"epochs": 3, "warmup_epochs": 2},
