@@ -8,7 +8,7 @@ from tas_subjects import FINE, make_cost, make_supernet
 from nas.core.errors import EvaluationError
 from nas.core.space import Gene, GeneSpace
 from supernets.tas.balance import CostLoss
-from supernets.tas.budget import Budget, best_within
+from supernets.tas.budget import Budget, NetworkCost, best_within
 from supernets.tas.controller import Controller
 
 SPACE = GeneSpace("toy", (Gene("depth", (1, 2, 3)), Gene("a.width", (4, 8, 12, 16)),
@@ -103,9 +103,23 @@ def descend(controller, loss_of, *, steps, rate=0.03):
         optimizer.step()
 
 
-@pytest.mark.parametrize("metric", ["macs", "params"])
+def latency_cost(supernet):
+    # Like a measured one: each block costs a start and is noisy, so that wider may be faster.
+    rng = np.random.default_rng(0)
+    macs = make_cost(supernet).shares(np.zeros(0))
+    table = (0.01 + 0.1 * macs / macs.max()) * rng.lognormal(sigma=0.05, size=len(macs))
+
+    def predict(codes):
+        ids = supernet.block_ids(codes)
+        return 0.02 + np.where(ids >= 0, table[ids], 0.0).sum(1)
+
+    return NetworkCost(metric="latency_ms", space=supernet.space, vocabulary=supernet.slots,
+                       predict=predict, shares=lambda _: table)
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "latency_ms"])
 def test_cost_alone_leads_into_the_band_from_both_sides(supernet, metric):
-    cost = make_cost(supernet, metric)
+    cost = latency_cost(supernet) if metric == "latency_ms" else make_cost(supernet, metric)
     whole = cost.of(supernet.space.extreme(largest=True))
     sides = set()
     for start in range(10):
