@@ -32,7 +32,8 @@ def prune(
         help="Whose latency counts; host is this machine.")] = "host",
     threads: Threads = 1,
     method: Annotated[str, typer.Option(
-        help="tas, uniform, random, precrop, layer-tickets, magnitude, n2n, or module:attribute.")]
+        help="tas, uniform, random, precrop, layer-tickets, magnitude, netadapt, n2n, or "
+             "module:attribute.")]
         = "tas",
     compare: Annotated[str | None, typer.Option(
         metavar="all|NAMES", help="Methods to compare, with commas: each with and without what "

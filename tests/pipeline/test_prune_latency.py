@@ -194,7 +194,7 @@ def test_methods_are_compared_on_one_network(image_folder: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["tas", "layer-tickets", "magnitude", "n2n"])
+@pytest.mark.parametrize("method", ["tas", "layer-tickets", "magnitude", "netadapt", "n2n"])
 def test_methods_on_a_network_whose_depth_is_pruned(method: str, image_folder: Path,
                                                     tmp_path: Path) -> None:
     found = faster_or_not(prune_request(
@@ -202,6 +202,6 @@ def test_methods_on_a_network_whose_depth_is_pruned(method: str, image_folder: P
         multiple=1, method=method, kd=False, fresh=method == "tas"))
     assert 0.5 < found["after"]["macs"] / found["before"]["macs"] <= 0.6
     gone = [row for row in found["layers"] if row["after"] is None]
-    assert bool(gone) == (method == "layer-tickets") or method in ("tas", "n2n")
+    assert bool(gone) == (method == "layer-tickets") or method in ("tas", "netadapt", "n2n")
     assert ("new weights" in found["weights"]) == (method == "tas")
     shutil.rmtree(tmp_path / "net")

@@ -1,7 +1,7 @@
 """NetAdapt: step by step, the layer that can spare most on the network's own weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,10 +105,12 @@ class Judge:
 
     Attributes:
         supernet: Whose weights and task are used; the supernet is not written to.
+        on_loss: Called after each validation with how many there have been.
         losses: Of the networks that were validated.
     """
 
     supernet: TimmSupernet
+    on_loss: Callable[[int], None] | None = None
     losses: dict[Arch, float] = field(default_factory=dict)
     _batches: tuple[Sequence[Batch], ...] = ()
 
@@ -121,6 +123,8 @@ class Judge:
         """
         if arch not in self.losses:
             self.losses[arch] = self._validated(arch)
+            if self.on_loss is not None:
+                self.on_loss(len(self.losses))
         return self.losses[arch]
 
     def _validated(self, arch: Arch) -> float:
