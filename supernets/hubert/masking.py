@@ -19,7 +19,8 @@ class SpanMasking:
     A clip of T frames has prob · T / length spans, rounded up or down at random; their starts are
     distinct, and spans may overlap. Then clips of a batch lose masked frames, drawn at random,
     until all have as many as the one that had the fewest: a mean over masked frames weighs clips
-    alike. By default some .45 of 250 to 500 frames are masked. Padding never is.
+    alike. By default some .45 of 250 to 500 frames are masked. Padding never is. The authors' code
+    never masks the last frame of a clip; here all frames may be.
 
     Attributes:
         prob: Share of the frames that would be masked, did spans not overlap.
@@ -71,7 +72,7 @@ class SpanMasking:
         # The masked frames of one clip, ascending.
         spans = self._spans(frames, rounding)
         length = self._span_length(frames, spans)
-        starts = rng.choice(frames - length, spans, replace=False)
+        starts = rng.choice(frames - length + 1, spans, replace=False)
         return np.unique(starts[:, None] + np.arange(length))
 
     def _spans(self, frames: int, rounding: float) -> int:
