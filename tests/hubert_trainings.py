@@ -86,9 +86,9 @@ def cached(folder: Path, waves: list[Wave]) -> CachedTargets:
 
 def batches(folder: Path, **changes: Any) -> SpeechBatches:
     waves = changes.pop("waves", None) or clips()
-    return SpeechBatches(**{"config": tiny_config(), "waves": waves,
-                            "targets": cached(folder / "targets", waves), "batch_seconds": 2.0,
-                            "seed": 3, **changes})
+    targets = changes.pop("targets", None) or cached(folder / "targets", waves)
+    return SpeechBatches(**{"config": tiny_config(), "waves": waves, "targets": targets,
+                            "batch_seconds": 2.0, "seed": 3, **changes})
 
 
 def student(*, seed: int = 0, target_dim: int | None = DIM) -> HubertSupernet:

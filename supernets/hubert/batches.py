@@ -5,6 +5,7 @@ Legend: B batch, S samples, T frames of the network, D features of a target.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
 from supernets.hubert.masking import SpanMasking
 from supernets.hubert.targets import Targets
 from supernets.hubert.waves import Wave, check_clip, normalised
+from supernets.tasks.audio_batches import bucketed, padded
 
 _MIX = 0.1  # clips whose lengths differ by less meet in different batches from epoch to epoch
 
@@ -47,10 +49,10 @@ class MaskedSpeech:
 class SpeechBatches:
     """The `supernets.training.data.Batches` of clips and targets, about equally long in all.
 
-    Clips are sorted by length and cut into batches of `batch_seconds` with their padding; those at
-    the end of the order may have less, and no clip is left out. In each epoch lengths count as up
-    to 10 % more, at random, so that batches differ (and last up to 10 % longer); so does their
-    order. A batch depends on seed and step alone.
+    Clips are sorted by length and cut into batches of `batch_seconds` with their padding
+    (`bucketed`); no clip is left out. In each epoch lengths count as up to 10 % more, at random, so
+    that batches differ (and last up to 10 % longer); so does their order. A batch depends on seed
+    and step alone.
 
     Args:
         config: Of the network that learns.
@@ -59,6 +61,7 @@ class SpeechBatches:
             forgiven, and not learnt.
         batch_seconds: Of a batch, padding included.
         seed: Of order and masks.
+        samples: Of each clip, where they are known: then no clip is read before its batch.
         masking: Which frames are hidden.
         device: Where batches lie.
 
@@ -68,18 +71,19 @@ class SpeechBatches:
     """
 
     def __init__(self, *, config: ElasticHubertConfig, waves: Sequence[Wave], targets: Targets,
-                 batch_seconds: float, seed: int, masking: SpanMasking | None = None,
-                 device: str | torch.device = "cpu") -> None:
+                 batch_seconds: float, seed: int, samples: IntArray | None = None,
+                 masking: SpanMasking | None = None, device: str | torch.device = "cpu") -> None:
         self._config, self._waves, self._targets = config, waves, targets
         self._seconds, self._seed, self._device = batch_seconds, seed, device
         self._masking = masking or SpanMasking()
-        if not batch_seconds > 0:
-            raise InputError(f"batches of {batch_seconds} s must last longer than that")
-        if len(targets) != len(waves):
-            raise InputError(f"{len(targets)} targets for {len(waves)} clips; give one for each")
-        self._samples = np.array([self._checked(wave_S, clip) for clip, wave_S
-                                  in enumerate(waves)], dtype=np.int64)
-        self._cuts = _cuts(np.sort(self._samples), int(batch_seconds * SAMPLE_RATE))
+        if not len(targets) == len(waves) == len(waves if samples is None else samples):
+            raise InputError(f"{len(targets)} targets for {len(waves)} clips; give one for each, "
+                             "and the samples of all clips or none")
+        self._samples = _lengths(waves) if samples is None else samples
+        for clip, length in enumerate(self._samples):
+            self._check_frames(clip, int(length))
+        sizes = map(len, bucketed(self._samples, batch_seconds=batch_seconds))
+        self._cuts = [0, *accumulate(sizes)]  # where batches start and the last one ends
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,25 +115,20 @@ class SpeechBatches:
             DataError: A target that cannot be read.
         """
         clips = self._clips(*divmod(step, self.steps_per_epoch))
-        samples = self._samples[clips]
-        wave_BS = np.zeros((len(clips), samples.max()), dtype=np.float32)
-        learnt: list[Tensor] = []
-        for row, clip in enumerate(clips):
-            wave_BS[row, :samples[row]] = normalised(self._waves[clip])
-            learnt.append(self._target(int(clip)))
-        frames = self._config.frames(int(samples.max()))
+        waves = padded([normalised(self._waves[int(clip)]) for clip in clips])
+        learnt = [self._target(int(clip)) for clip in clips]
+        frames = self._config.frames(waves.wave_BS.shape[1])
         target_BTD = torch.zeros(len(clips), frames, learnt[0].shape[1])
         for row, target_TD in enumerate(learnt):
             target_BTD[row, :len(target_TD)] = target_TD
-        mask_BT = np.zeros((len(clips), frames), dtype=bool)
         masked = self._masking([len(target_TD) for target_TD in learnt],
                                derive_rng(self._seed, "mask", index=step))
-        mask_BT[:, :masked.shape[1]] = masked
-        padding_BS = np.arange(samples.max()) >= samples[:, None]
-        padding = torch.from_numpy(padding_BS).to(self._device) if padding_BS.any() else None
-        inputs = MaskedSpeech(torch.from_numpy(wave_BS).to(self._device), padding,
-                              torch.from_numpy(mask_BT).to(self._device))
-        return inputs, target_BTD.to(self._device)
+        mask_BT = torch.zeros(len(clips), frames, dtype=torch.bool)
+        mask_BT[:, :masked.shape[1]] = torch.from_numpy(masked)
+        waves = waves.to(torch.device(self._device))
+        padding_BS = waves.padding_mask_BS if bool(waves.padding_mask_BS.any()) else None
+        return (MaskedSpeech(waves.wave_BS, padding_BS, mask_BT.to(self._device)),
+                target_BTD.to(self._device))
 
     def _clips(self, epoch: int, position: int) -> IntArray:
         # Which clips a batch has. The k-th of the lengths that are stretched by up to 10 % is at
@@ -148,24 +147,15 @@ class SpeechBatches:
                              f"{len(target_TD)} in the teacher; give one of the same frame rate")
         return target_TD[:own]
 
-    def _checked(self, wave_S: Wave, clip: int) -> int:
-        check_clip(wave_S, clip)
-        seconds = len(wave_S) / SAMPLE_RATE
-        if seconds > self._seconds:
-            raise DataError(f"clip {clip} lasts {seconds:.2f} s, longer than a batch of "
-                            f"{self._seconds:g} s; cut it, or use longer batches")
+    def _check_frames(self, clip: int, samples: int) -> None:
         try:
             # The teacher may have a frame less.
-            self._masking.check(self._config.frames(len(wave_S)) - 1)
+            self._masking.check(self._config.frames(samples) - 1)
         except InputError as error:
-            raise DataError(f"clip {clip}, {seconds:.2f} s: {error}") from None
-        return len(wave_S)
+            raise DataError(f"clip {clip}, {samples / SAMPLE_RATE:.2f} s: {error}") from None
 
 
-def _cuts(ascending: IntArray, most: int) -> list[int]:
-    # Where batches start and the last one ends, so that none has more samples, padding included.
-    cuts = [0]
-    for place, samples in enumerate(ascending):
-        if (place + 1 - cuts[-1]) * samples > most:
-            cuts.append(place)
-    return [*cuts, len(ascending)] if len(ascending) else cuts
+def _lengths(waves: Sequence[Wave]) -> IntArray:
+    for clip, wave_S in enumerate(waves):
+        check_clip(wave_S, clip)
+    return np.array([len(wave_S) for wave_S in waves], dtype=np.int64)

@@ -1,5 +1,6 @@
 """Batches of speech: lengths, order, masks, padding, and what is refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,25 @@ def test_two_frames_fewer_are_an_error_that_names_both(tmp_path: Path) -> None:
         data.batch(0)
 
 
+def test_known_lengths_spare_reading(tmp_path: Path) -> None:
+    class Unread(list[Wave]):
+        def __getitem__(self, clip: int) -> Wave:  # type: ignore[override]
+            read.append(clip)
+            return super().__getitem__(clip)
+
+        def __iter__(self) -> Iterator[Wave]:
+            return (self[clip] for clip in range(len(self)))
+
+    read: list[int] = []
+    waves = clips(12)
+    wanted = batches(tmp_path, waves=waves)
+    found = batches(tmp_path, waves=Unread(waves), targets=cached(tmp_path, waves),
+                    samples=np.array([len(wave) for wave in waves]))
+    assert not read
+    assert rows(found, 1) == rows(wanted, 1)
+    assert 0 < len(read) < 12
+
+
 def test_equal_lengths_need_no_padding(tmp_path: Path) -> None:
     data = batches(tmp_path, waves=[wave[:6400] for wave in clips(4)])
     inputs, _ = data.batch(0)
@@ -122,7 +142,7 @@ def test_identity_knows_all_that_decides_the_batches(tmp_path: Path) -> None:
 
 def test_what_cannot_be_a_batch(tmp_path: Path) -> None:
     waves: list[Wave] = clips(2)
-    with pytest.raises(DataError, match=r"clip \d lasts 0\.\d+ s, longer than a batch of 0\.3 s"):
+    with pytest.raises(DataError, match=r"a clip lasts 0\.\d+ s, longer than a batch of 0\.3 s"):
         batches(tmp_path, batch_seconds=0.3)
     with pytest.raises(InputError, match="batches of 0 s"):
         batches(tmp_path, batch_seconds=0)
