@@ -4,6 +4,7 @@ Legend: S samples, C channels.
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,10 @@ def _check_size(path: Path) -> None:
 
 def _package(name: str) -> Any:
     try:
-        if name == "soundfile":
-            import soundfile as package
-        else:
-            import soxr as package
+        return import_module(name)
     except (ImportError, OSError):  # OSError: soundfile without its library
         raise InputError(f"{name} is not installed; `pip install '.[speech]'` brings what speech "
                          "needs") from None
-    return package
 
 
 def _line(error: Exception) -> str:

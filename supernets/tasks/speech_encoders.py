@@ -17,6 +17,7 @@ from supernets.hubert.frontend import kept_frames
 from supernets.hubert.plain import PlainHubert
 from supernets.hubert.presets import BASE
 from supernets.hubert.supernet import HubertSupernet
+from supernets.hubert.whisper import WhisperTeacher
 
 
 class SpeechEncoder(Protocol):
@@ -58,11 +59,24 @@ def supernet_encoder(net: HubertSupernet, arch: Arch) -> SpeechEncoder:
     return encode
 
 
-def log_mel_encoder(*, bands: int = 40) -> SpeechEncoder:
-    """Returns what every encoder must beat: the log energies of mel bands, and nothing learnt.
+def whisper_encoder(teacher: WhisperTeacher) -> SpeechEncoder:
+    """Returns that of Whisper's encoder; its states are the layers that the teacher gives.
 
-    A frame is 25 ms, one every 20 ms. The states are the energies and, so that a mean over time
-    says how they vary, their squares.
+    It wants clips as they were recorded, not normalised.
+    """
+    def encode(wave_BS: Tensor, padding_mask_BS: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        states = teacher(wave_BS, padding_mask_BS)
+        frames_B = (~padding_mask_BS).sum(1) // teacher.samples_per_frame
+        return states, torch.arange(states[0].shape[1], device=frames_B.device) < frames_B[:, None]
+
+    return encode
+
+
+def log_mel_encoder(*, bands: int = 40) -> SpeechEncoder:
+    """Returns what every encoder must beat: mel statistics, with nothing learnt.
+
+    A frame is 25 ms, one every 20 ms. Its one state has each band's log energy and, the same in
+    every frame, that energy's standard deviation over the clip: a mean over frames gives both.
 
     Raises:
         InputError: No bands.
@@ -78,7 +92,11 @@ def log_mel_encoder(*, bands: int = 40) -> SpeechEncoder:
         power_BTF = torch.fft.rfft(frames_BTW, size).abs().square()
         x_BTM = (power_BTF @ filters_FM.to(wave_BS) + 1e-6).log()
         keep_BT = kept_frames(shape, (~padding_mask_BS).sum(1), x_BTM.shape[1])
-        return (torch.cat([x_BTM, x_BTM.square()], -1),), keep_BT
+        keep_BT1 = keep_BT[..., None]
+        mean_B1M = (x_BTM * keep_BT1).sum(1, keepdim=True) / keep_BT1.sum(1, keepdim=True)
+        square_BTM = (x_BTM - mean_B1M).square() * keep_BT1
+        spread_B1M = (square_BTM.sum(1, keepdim=True) / keep_BT1.sum(1, keepdim=True)).sqrt()
+        return (torch.cat([x_BTM, spread_B1M.expand_as(x_BTM)], -1),), keep_BT
 
     return encode
 

@@ -271,3 +271,20 @@ def test_heads_that_do_not_span_the_width_have_no_folder(tmp_path: Path) -> None
         save_checkpoint(net, tmp_path / "x", "transformers")
     save_checkpoint(net, tmp_path / "x", "lighthubert")
     same_weights(load_checkpoint(tmp_path / "x"), net)
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("model.safetensors", b"damaged", "model.safetensors cannot be read"),
+    ("config.json", b"{", "config.json cannot be read"), ("config.json", b"[]", "no JSON object"),
+    ("config.json", None, "it has no config.json")])
+def test_damaged_folders(saved: dict[str, Path], tmp_path: Path, name: str, content: bytes | None,
+                         message: str) -> None:
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_bytes((saved["transformers"] / file).read_bytes())
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        load_checkpoint(tmp_path, CONFIG)
+    assert "\n" not in str(caught.value)

@@ -27,6 +27,7 @@ from supernets.tasks.speech_encoders import (
     hubert_encoder,
     log_mel_encoder,
     supernet_encoder,
+    whisper_encoder,
 )
 from supernets.tasks.speech_probe import (
     accuracy,
@@ -113,6 +114,16 @@ def test_mel_bands_lie_where_the_tone_is() -> None:
         peaks.append(int(state[0, :, :20].mean(0).argmax()))
     mel = [2595 * np.log10(1 + pitch / 700) / (2840.02 / 21) - 1 for pitch in (200, 1000, 4000)]
     np.testing.assert_allclose(peaks, mel, atol=0.6)
+
+
+def test_mel_statistics_are_mean_and_deviation_of_the_clip_alone(clips: ClipSet) -> None:
+    encode, wave = log_mel_encoder(bands=20), clips[0]
+    alone = padded([wave])
+    (state,), _ = encode(alone.wave_BS, alone.padding_mask_BS)
+    bands = state[0, :, :20]
+    wanted = torch.cat([bands.mean(0), bands.std(0, correction=0)])
+    found = pooled_batch(encode, padded([wave, np.tile(wave, 2)]))[0, 0]
+    torch.testing.assert_close(found, wanted)
 
 
 def separable(seed: int, count: int = 90) -> tuple[Tensor, np.ndarray]:
@@ -246,16 +257,14 @@ def test_tasks_that_cannot_be(clips: ClipSet) -> None:
         SpeechClassification(labels=("low",), by="label", training=clips, splits={})
 
 
-def whisper_encoder(layer: int, context_s: int = 3) -> SpeechEncoder:
-    """Returns the state behind so many of Whisper's layers."""
-    teacher = open_whisper(WHISPER, last=5 - layer, context_s=context_s)
+def whisper_layer_3() -> SpeechEncoder:
+    encode = whisper_encoder(open_whisper(WHISPER, last=2, context_s=3))
 
-    def encode(wave_BS: Tensor, padding_mask_BS: Tensor) -> tuple[list[Tensor], Tensor]:
-        state = teacher(wave_BS, padding_mask_BS)[0]
-        frames_B = (~padding_mask_BS).sum(1) // teacher.samples_per_frame
-        return [state], torch.arange(state.shape[1]) < frames_B[:, None]
+    def first(wave_BS: Tensor, padding_mask_BS: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        states, keep_BT = encode(wave_BS, padding_mask_BS)
+        return states[:1], keep_BT
 
-    return encode
+    return first
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +285,6 @@ def test_whisper_knows_digits_of_speakers_that_were_held_out(digits: ClipSet) ->
     assert len(digits) == 720
     training, held_out = hold_out(digits, ["theo", "lucas"])
     mel = probe(log_mel_encoder(), training, held_out, normalise=False)
-    whisper = probe(whisper_encoder(3), training, held_out, normalise=False)
-    assert whisper.accuracy >= 95.0
+    whisper = probe(whisper_layer_3(), training, held_out, normalise=False)
+    assert whisper.accuracy >= 95.0  # 98.8 on all 3,000 clips
     assert mel.accuracy + 15.0 <= whisper.accuracy
