@@ -24,7 +24,7 @@ class Recipe:
     one by one; for all else it is as if they were one large batch.
 
     Attributes:
-        epochs: Passes over the images.
+        epochs: Passes over the data.
         learning_rate: Peak, for the mean of the step's losses.
         schedule: ``cosine``: linear rise in the warm-up, then a cosine to 0. ``one-cycle`` (Smith
             & Topin, arXiv 1708.07120, section 3, with torch's figures): half a cosine from 1/25 of

@@ -72,6 +72,18 @@ class SinglePath:
         return space.decode(space.sample_codes(1, rng))
 
 
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The largest architecture alone, which others are to inherit from."""
+
+    teaches: ClassVar[bool] = False
+
+    def __call__(self, space: GeneSpace, _rng: np.random.Generator, _step: int = 0,
+                 /) -> list[Arch]:
+        """Returns one architecture."""
+        return [space.extreme(largest=True)]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attentive:
     """A sandwich between whose ends lie the best, or the worst, of several random ones.

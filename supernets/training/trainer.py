@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Supernet, Task
 from nas.core.rng import derive_rng
@@ -55,7 +56,7 @@ class Progress:
     Attributes:
         step: Counted from 1.
         total_steps: Of the training.
-        steps_per_epoch: Of each pass over the images.
+        steps_per_epoch: Of each pass over the data.
         loss: Of the step's first architecture.
         learning_rate: That the step was made with.
     """
@@ -80,6 +81,13 @@ class Validated:
     results: Mapping[str, Mapping[str, float]]
 
 
+Forward = Callable[[Any, Any, Arch], Any]  # supernet, inputs, architecture → outputs
+
+
+def _call(supernet: Supernet, inputs: Any, arch: Arch) -> Any:
+    return supernet(inputs, arch)
+
+
 @dataclass(kw_only=True)
 class Trainer:
     """One training run of a supernet.
@@ -89,13 +97,17 @@ class Trainer:
 
     Attributes:
         supernet: Any that is an `nn.Module`; trained in place, where it lies.
-        task: Of the batches; validates.
+        task: Of the batches; validates. It may be None where nothing is validated.
         data: The batches.
         config: How.
         checkpoint: File of the checkpoints; read first if it exists.
         rule: Which architectures a step runs, and whether the first one teaches the others.
         criterion: The loss of the first one, and of the others if it does not teach them; by
             default that against labels, smoothed as `config` has it.
+        forward: Supernet, inputs and architecture → the outputs that the criterion scores; by
+            default the supernet is called with both.
+        teach: Outputs and those of the first one → the mean loss of what it teaches; by default
+            that between class probabilities. The criterion's identity stands for both.
         origin: What else must be equal for a checkpoint to be continued, by name: plain values
             that say, for one, which weights the supernet starts with.
         validation: After each epoch, on the weights that would be the result; None for none.
@@ -103,21 +115,30 @@ class Trainer:
         on_step: Called after each step.
         on_validation: Called after each validation.
         on_epoch: Called after each epoch, with its number from 1.
+
+    Raises:
+        InputError: A validation without a task.
     """
 
     supernet: Supernet
-    task: Task
+    task: Task | None
     data: Batches
     config: TrainConfig
     checkpoint: Path
     rule: SamplingRule = field(default_factory=Sandwich)
     criterion: Criterion | None = None
+    forward: Forward = _call
+    teach: Callable[[Any, Any], Tensor] = soft_cross_entropy
     origin: Mapping[str, Any] = field(default_factory=dict)
     validation: Validation | None = None
     log: Path | None = None
     on_step: Callable[[Progress], None] | None = None
     on_validation: Callable[[Validated], None] | None = None
     on_epoch: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation is not None and self.task is None:
+            raise InputError("validation needs a task; give the trainer one")
 
     def run(self) -> None:
         """Trains to the end, from the checkpoint if there is one.
@@ -126,7 +147,7 @@ class Trainer:
         an average; those that were trained on stay in the checkpoint.
 
         Raises:
-            DataError: The checkpoint is damaged or of another training, or fewer images than one
+            DataError: The checkpoint is damaged or of another training, or less data than one
                 step takes.
             InputError: A recipe that the supernet or its device cannot follow.
             EvaluationError: A loss or weight that is not finite, or not enough memory.
@@ -180,18 +201,19 @@ class _Run:
         supernet, rule = self._trainer.supernet, self._trainer.rule
         archs = rule(supernet.space, derive_rng(self._config.seed, "sampling", index=step), step)
         loss = self._criterion(inputs, targets)
-        first = supernet(inputs, archs[0])
+        forward = self._trainer.forward
+        first = forward(supernet, inputs, archs[0])
         yield Part(loss(first), len(archs), f"architecture {archs[0].digest}")
         for arch in archs[1:]:
-            outputs = supernet(inputs, arch)
+            outputs = forward(supernet, inputs, arch)
             yield Part(self._loss(outputs, loss, first if rule.teaches else None), len(archs),
                        f"architecture {arch.digest}")
 
-    def _loss(self, outputs: Any, loss: Loss, teacher: Tensor | None) -> Tensor:
+    def _loss(self, outputs: Any, loss: Loss, teacher: Any | None) -> Tensor:
         share = self._config.teaching
         if teacher is None or share == 0.0:
             return loss(outputs)
-        taught = soft_cross_entropy(outputs, teacher)
+        taught = self._trainer.teach(outputs, teacher)
         return taught if share == 1.0 else share * taught + (1.0 - share) * loss(outputs)
 
     def _report(self, loss: float, board: Board | None) -> None:
@@ -204,7 +226,7 @@ class _Run:
 
     def _end_epoch(self, epoch: int, board: Board | None) -> None:
         trainer = self._trainer
-        if trainer.validation is not None:
+        if trainer.validation is not None and trainer.task is not None:
             # By all processes alike: others would wait at their next step, and not for ever.
             with self._updates.averaged():
                 results = trainer.validation(trainer.supernet, trainer.task)

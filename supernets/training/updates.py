@@ -52,7 +52,7 @@ class Updates:
         processes: Those that share the training.
 
     Raises:
-        DataError: Fewer images than one update takes.
+        DataError: Less data than one update takes.
         InputError: A recipe that the module or its device cannot follow.
     """
 

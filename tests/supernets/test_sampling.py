@@ -12,6 +12,7 @@ from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.training.rules import RULES, RuleContext, macs_of, make_rule
 from supernets.training.sampling import (
     Attentive,
+    Largest,
     ParetoWeighted,
     Sandwich,
     SinglePath,
@@ -73,6 +74,12 @@ def test_counts(context: RuleContext) -> None:
     assert len(SinglePath()(space, rng())) == 1
     assert len(ProgressiveShrinking(total_steps=1, count=4)(space, rng(), 0)) == 5
     assert len(Attentive(score=macs_of(context.supernet), best=True, count=3)(space, rng())) == 5
+
+
+def test_the_largest_alone_is_no_teacher(context: RuleContext) -> None:
+    space = context.supernet.space
+    assert Largest()(space, rng()) == [space.extreme(largest=True)]
+    assert not Largest().teaches
 
 
 # Attentive

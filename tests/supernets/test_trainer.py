@@ -106,6 +106,39 @@ def test_a_training_is_the_loop_it_stands_for(tmp_path: Path) -> None:
     assert equal(found, net.state_dict())
 
 
+def test_how_networks_are_called_and_what_the_first_teaches_can_be_given(tmp_path: Path) -> None:
+    def forward(net: Any, inputs: Tensor, arch: Any) -> Tensor:
+        return 3 * net(inputs, arch)
+
+    def teach(outputs: Tensor, first: Tensor) -> Tensor:
+        return (outputs - first.detach()).abs().mean()
+
+    trainer = make_trainer(tmp_path / "c.pt", forward=forward, teach=teach, task=None,
+                           rule=Sandwich(n_random=1), config=replace(CONFIG, epochs=1))
+    losses: list[float] = []
+    trainer.on_step = lambda progress: losses.append(progress.loss)
+    found = trained(trainer)
+    net, data = TinyMlp(mlp_task()), trainer.data
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    for step in range(4):
+        x, targets = data.batch(step)
+        first, *others = (forward(net, x, arch) for arch in Sandwich(n_random=1)(
+            SPACE, derive_rng(5, "sampling", index=step)))
+        loss = F.cross_entropy(first, targets, label_smoothing=0.05)
+        assert loss.item() == pytest.approx(losses[step], rel=1e-3)
+        optimizer.param_groups[0]["lr"] = trainer.config.learning_rate_at(step, steps_per_epoch=4)
+        optimizer.zero_grad()
+        ((loss + sum(teach(other, first) for other in others)) / 3).backward()
+        optimizer.step()
+    assert all(torch.allclose(found[name], tensor, atol=1e-3)  # but for the weight decay
+               for name, tensor in net.state_dict().items())
+
+
+def test_validation_needs_a_task(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="validation needs a task"):
+        make_trainer(tmp_path / "c.pt", task=None, validation=Validation())
+
+
 # Resuming
 
 @pytest.mark.parametrize("rich", [False, True], ids=["defaults", "all-options"])
