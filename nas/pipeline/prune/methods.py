@@ -15,7 +15,8 @@ METHODS = Registry("pruning method", (
     Entry("layer-tickets", "nas.pipeline.prune.tickets:layer_tickets",
           {"needs": "work", "space": "nas.pipeline.prune.tickets:scored_space"}),
     Entry("magnitude", "supernets.tas.methods.magnitude:magnitude"),
-    Entry("netadapt", "nas.pipeline.prune.adapted:netadapt", {"needs": "work"}),
+    Entry("netadapt", "nas.pipeline.prune.adapted:netadapt",
+          {"needs": "work", "space": "nas.pipeline.prune.adapted:inner_space"}),
     Entry("n2n", "nas.pipeline.prune.reinforced:n2n", {"needs": "work"}),
 ), plural="pruning_methods")
 
