@@ -82,7 +82,10 @@ def test_failures_are_outcomes_and_a_dead_worker_is_replaced(
 def test_nobody_waits_for_what_is_no_longer_wanted(tmp_path: Path) -> None:
     executor = TuneExecutor(Resources(workers=2))
     trials = [Trial(0, network(1)), Trial(1, network(2, "stuck"))]
-    outcomes = executor.run(ToyTraining(tmp_path, total_epochs=2), trials)
+    # The objectives disagree: the stuck one is not stopped early, whichever reports first.
+    evaluate = ToyTraining(tmp_path, total_epochs=2,
+                           objectives=(Objective("error", "%"), Objective("size", "1")))
+    outcomes = executor.run(evaluate, trials)
     assert next(outcomes).trial.id == 0
     outcomes.close()  # type: ignore[attr-defined]
     assert not (tmp_path / "tune").exists()  # and it was not waited for, which takes an hour
