@@ -40,8 +40,7 @@ from nas.export.onnx import export_onnx
 from nas.export.parity import TOLERANCE, F32Array, compare, open_session, run
 
 REFERENCE_INPUTS = 16
-PARITY_INPUTS = 256  # at most
-_PARITY_MACS = 5e10  # of all of them: a few seconds on one core
+PARITY_INPUTS = 256
 VERSIONS = ("nas-service", "torch", "timm", "onnx", "onnxruntime", "numpy")
 
 
@@ -79,7 +78,7 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
             raise InputError(f"metric {name!r} of network {arch.digest} is {value}")
     try:
         with whole_folder(folder) as temporary:
-            inputs = first_inputs(task, parity_inputs(counts.macs))
+            inputs = first_inputs(task)
             with torch.inference_mode():
                 answers = inputs, module(inputs)
             model = _write_network(temporary, arch, module, task, answers,
@@ -116,16 +115,8 @@ def _buffers(module: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(set(module.state_dict()) - parameters))
 
 
-def parity_inputs(macs: int) -> int:
-    """Returns on how many inputs a network of so many multiply-adds is compared with torch.
-
-    Large networks on fewer, at least `REFERENCE_INPUTS`: a wrong export is wrong on each.
-    """
-    return max(REFERENCE_INPUTS, min(PARITY_INPUTS, int(_PARITY_MACS // max(macs, 1))))
-
-
-def first_inputs(task: Task, count: int = PARITY_INPUTS) -> Tensor:
-    """Returns up to so many inputs (N, …) of the test split's beginning, on the CPU.
+def first_inputs(task: Task) -> Tensor:
+    """Returns up to `PARITY_INPUTS` inputs (N, …) of the test split's beginning, on the CPU.
 
     Raises:
         ExportError: There are fewer than `REFERENCE_INPUTS`.
@@ -133,9 +124,9 @@ def first_inputs(task: Task, count: int = PARITY_INPUTS) -> Tensor:
     parts: list[Tensor] = []
     for inputs, _ in task.batches("test"):
         parts.append(inputs.cpu())
-        if sum(map(len, parts)) >= count:
+        if sum(map(len, parts)) >= PARITY_INPUTS:
             break
-    found = torch.cat(parts)[:count].contiguous() if parts else torch.empty(0)
+    found = torch.cat(parts)[:PARITY_INPUTS].contiguous() if parts else torch.empty(0)
     if len(found) < REFERENCE_INPUTS:
         raise ExportError(f"the test split has {len(found)} inputs; a bundle needs at least "
                           f"{REFERENCE_INPUTS}")

@@ -6,7 +6,6 @@ HuBERT has the same names of weights. transformers has a folder with ``config.js
 are read.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 from nas.core.errors import DataError
 from supernets.hubert.checkpoint_settings import detected_space
 from supernets.hubert.config import ElasticHubertConfig
-from supernets.hubert.folder import CONFIG, WEIGHTS
+from supernets.hubert.folder import CONFIG, WEIGHTS, read_config
 from supernets.hubert.keys import is_pretraining, newer_name
 
 _BIN = "pytorch_model.bin"
@@ -52,7 +51,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         DataError: It is missing or damaged, needs code to be read, or is a HuBERT with group norm.
     """
     if path.is_dir():
-        settings = _json(path / CONFIG)
+        settings = read_config(path / CONFIG)
         found = Checkpoint(path, True, settings, {
             newer_name(name): tensor for name, tensor in _folder_tensors(path).items()}, None)
     else:
@@ -123,15 +122,3 @@ def _tensors(path: Path, values: Any) -> dict[str, Tensor]:
         raise DataError(f"{path} does not hold {other}; save the model's state dict")
     return dict(values)
 
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        payload = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path.parent} is no folder of an encoder: it has no {path.name}; give "
-                        "one that save_pretrained wrote") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from None
-    if not isinstance(payload, dict):
-        raise DataError(f"{path} is no JSON object; save the encoder again")
-    return payload

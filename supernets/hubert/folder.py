@@ -68,7 +68,7 @@ def open_folder(path: Path) -> nn.Module:
         DataError: A file is missing or damaged, or the model is of another type.
         InputError: It is a HubertModel's, and transformers is not installed.
     """
-    payload = _read_config(path / CONFIG)
+    payload = read_config(path / CONFIG)
     if payload.get("model_type") == MODEL_TYPE:
         return _open_plain(path, payload)
     if payload.get("model_type") != "hubert":
@@ -118,11 +118,17 @@ def _open_plain(path: Path, payload: dict[str, Any]) -> nn.Module:
     return module.eval()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the configuration of a folder that `save_folder` or `save_pretrained` wrote.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
     try:
         payload = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path.parent} is no folder of an encoder: it has no {CONFIG}") from None
+        raise DataError(f"{path.parent} is no folder of an encoder: it has no {path.name}; give "
+                        "one that save_pretrained wrote") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); save the encoder again") from None
     if not isinstance(payload, dict):

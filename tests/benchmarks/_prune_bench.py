@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +13,19 @@ import timm
 import torch
 from torch import nn
 
-from nas.core.costs import ClosedFormCosts
-from supernets.calibrate import recalibrate
-from supernets.tas.budget import Budget, NetworkCost
+from nas.pipeline.prune.costs import network_cost
+from nas.pipeline.prune.space import PARTS
+from supernets.tas.budget import Budget
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 from supernets.timm.elastic import Elastic, Ratios
 from supernets.timm.families import describe_model
 from supernets.timm.supernet import TimmSupernet
 from supernets.training.data import Augmentation, TrainingData
 from supernets.training.distill import Criterion, LabelLoss
+from supernets.training.plain import PlainTraining
 from supernets.training.recipe import Recipe
-from supernets.training.updates import Part, Updates
 
 MODEL = "cifar_resnet20_half"
-PARTS = tuple(tenth / 10 for tenth in range(3, 11))
 SPACE = Ratios(inner=PARTS, width=PARTS, depth=0.01, multiple=1, nearest=False)
 SHARE = 0.5  # of the multiply-adds
 BATCH = 128
@@ -69,10 +68,7 @@ class Bench:
 
     def budget(self, net: TimmSupernet) -> Budget:
         """Returns the part of the unpruned network's multiply-adds that pruned ones may have."""
-        costs = ClosedFormCosts(net.vocabulary, net.block_ids)
-        cost = NetworkCost(metric="macs", space=net.space, vocabulary=net.slots,
-                           predict=lambda codes: costs.predict("macs", codes).value,
-                           shares=lambda _: costs.block_table("macs"))
+        cost = network_cost(net, "macs", None)
         return Budget(cost=cost, limit=SHARE * cost.of(net.space.extreme(largest=True)))
 
     def batches(self, seed: int, data: LabelledImages | None = None) -> TrainingData:
@@ -115,15 +111,11 @@ def trained(bench: Bench, module: nn.Module, seed: int, criterion: Criterion, *,
     """Trains a network from its weights and returns it with measured batch norms."""
     recipe = Recipe(epochs=epochs or bench.epochs, learning_rate=0.1, weight_decay=5e-4,
                     label_smoothing=0.0, seed=seed)
-    module = module.to(memory_format=torch.channels_last).train()
-    updates = Updates(module, recipe, bench.batches(seed, data))
-
-    def parts(inputs: Any, targets: Any, _step: int) -> Iterator[Part]:
-        yield Part(criterion(inputs, targets)(module(inputs)))
-
-    for step in range(recipe.epochs * updates.steps_per_epoch):
-        updates.step(step, parts)
-    return recalibrate(module, bench.task.batches("train_calib"))
+    training = PlainTraining(module, task=bench.task, data=bench.batches(seed, data),
+                             recipe=recipe, criterion=criterion)
+    for _ in range(recipe.epochs):
+        module = training.advance()
+    return module
 
 
 def accuracy(bench: Bench, module: nn.Module) -> float:

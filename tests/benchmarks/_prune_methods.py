@@ -1,6 +1,5 @@
 """The methods that `bench_prune` compares, each from a seed to an architecture at equal cost."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -164,7 +163,7 @@ def n2n(bench: Bench, seed: int, _draw: int) -> Found:
     """Drawn networks inherit from the trained unpruned one and learn from it for an epoch."""
     weights, choices = halves(bench.training, derive_rng(seed, "halves"))
     task, teacher, net = validating(bench, choices), unpruned(bench, seed), bench.supernet(seed)
-    net.model.load_state_dict(copy.deepcopy(teacher).state_dict())
+    net.model.load_state_dict(teacher.state_dict())
     facts = net.elastic.facts
     sort_units(net.model, facts, by_activation(
         net.model.eval(), facts, (inputs for inputs, _ in bench.task.batches("train_calib"))))

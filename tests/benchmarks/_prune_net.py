@@ -1,7 +1,6 @@
 """One trained network that every tool prunes, and how what they leave is judged."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,8 @@ from supernets.tasks.idx import read_split
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 from supernets.tasks.splits import balanced_positions
 from supernets.training.data import Augmentation, TrainingData
-from supernets.training.distill import LabelLoss
+from supernets.training.plain import PlainTraining
 from supernets.training.recipe import Recipe
-from supernets.training.updates import Part, Updates
 
 MODEL = "cifar_resnet20"
 IMAGES, HELD_OUT, CALIBRATION = 10_000, 2_000, 1_000
@@ -54,8 +52,7 @@ class Net:
             torch.manual_seed(seed)
             module = timm.create_model(MODEL, num_classes=10, in_chans=1)
         if not path.is_file():
-            self._train(module, seed)
-            torch.save(module.state_dict(), path)
+            torch.save(self._train(module, seed).state_dict(), path)
         module.load_state_dict(torch.load(path, weights_only=True))
         return module.eval()
 
@@ -68,21 +65,15 @@ class Net:
         """Measures batch norms on the same images for all, in place."""
         return recalibrate(module, self.task.batches("train_calib"))
 
-    def _train(self, module: nn.Module, seed: int) -> None:
+    def _train(self, module: nn.Module, seed: int) -> nn.Module:
         recipe = Recipe(epochs=EPOCHS, learning_rate=0.1, weight_decay=5e-4, label_smoothing=0.0,
                         seed=seed)
-        module.to(memory_format=torch.channels_last).train()
-        updates = Updates(module, recipe, TrainingData(
+        training = PlainTraining(module, task=self.task, recipe=recipe, data=TrainingData(
             task=self.task, data=self.training, batch_size=BATCH, seed=seed,
             augmentation=Augmentation(shift=2, erase=0.0)))
-        criterion = LabelLoss(smoothing=0.0)
-
-        def parts(inputs: Any, targets: Any, _step: int) -> Iterator[Part]:
-            yield Part(criterion(inputs, targets)(module(inputs)))
-
-        for step in range(EPOCHS * updates.steps_per_epoch):
-            updates.step(step, parts)
-        self.recalibrated(module)
+        for _ in range(EPOCHS):
+            module = training.advance()
+        return module
 
 
 def fashion_mnist(folder: Path, work: Path) -> Net:

@@ -13,7 +13,7 @@ from torch import nn
 
 from nas.core.arch import Arch
 from nas.core.errors import DataError, ExportError, InputError
-from nas.export.bundle import parity_inputs, write_bundle
+from nas.export.bundle import write_bundle
 from nas.export.verify import verify_bundle
 
 FILES = {"arch.json", "model.onnx", "model.safetensors", "manifest.json", "reference.safetensors"}
@@ -61,15 +61,6 @@ def test_a_bundle_holds_the_network_and_what_is_known_of_it(written, network):
     assert json.loads(metadata["labels"]) == list(network.task.labels)
     assert "mean" in json.loads(metadata["preprocessing"])
     assert metadata["nas:digest"] == network.arch.digest
-
-
-def test_large_networks_are_compared_on_fewer_inputs(tmp_path):
-    assert [parity_inputs(macs) for macs in (0, 10**8, 10**9, 10**12)] == [256, 256, 50, 16]
-    module = nn.Linear(3, 2).eval()
-    large = {"params": 8, "macs": 25 * 10**8, "activation_bytes": 20}
-    manifest = write(tmp_path / "large", module, costs=large)
-    assert manifest.parity.inputs == 20
-    assert write(tmp_path / "small", module).parity.inputs == 27
 
 
 def test_stored_weights_and_answers_are_those_of_the_network(written, network):
@@ -153,7 +144,7 @@ KILLED = """
     from pathlib import Path
     import torch
     from nas.core.arch import Arch
-    from nas.export.bundle import parity_inputs, write_bundle
+    from nas.export.bundle import write_bundle
 
     class Task:
         def batches(self, split):

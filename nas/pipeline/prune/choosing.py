@@ -146,8 +146,10 @@ def chosen(work: Work, name: str, budget: Budget, pruner: Callable[[], Pruner],
     kept = read_json(path)
     if kept is not None:
         return Choice(arch=Arch.from_json(kept["arch"], space=space), predicted=kept["predicted"],
-                      limit=kept["limit"], tries=kept["tries"], aligned=kept["aligned"],
-                      shares=tuple((multiple, share) for multiple, share in kept["shares"]))
+                      limit=kept["limit"], tries=kept["tries"],
+                      # Earlier versions moved nothing, and wrote neither.
+                      aligned=kept.get("aligned"),
+                      shares=tuple((multiple, share) for multiple, share in kept.get("shares", ())))
     watch(Event(f"choose {name}", 0, 1))
     found = _choice(work, name, budget, pruner(), unpruned, watch)
     write_json(path, {"arch": found.arch.to_json(), "predicted": found.predicted,
