@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from supernets.hubert.batches import SpeechBatches
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
+from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.presets import TINY
 from supernets.hubert.supernet import HubertSupernet
 from supernets.hubert.targets import CachedTargets, TargetCache
 from supernets.hubert.training import StagedTraining
-from supernets.hubert.waves import Wave
+from supernets.tasks.waves import SAMPLE_RATE, Wave
 from supernets.training.trainer import TrainConfig
 
 DIM = 6

@@ -14,11 +14,11 @@ from torch import Tensor
 from nas.core.errors import DataError, InputError
 from nas.core.rng import derive_rng
 from nas.core.types import IntArray
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
+from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.masking import SpanMasking
 from supernets.hubert.targets import Targets
-from supernets.hubert.waves import Wave, check_clip, normalised
 from supernets.tasks.audio_batches import bucketed, padded
+from supernets.tasks.waves import SAMPLE_RATE, Wave, check_clip, normalised
 
 _MIX = 0.1  # clips whose lengths differ by less meet in different batches from epoch to epoch
 

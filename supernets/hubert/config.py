@@ -11,8 +11,6 @@ from typing import Any
 
 from nas.core.errors import SpaceError
 
-SAMPLE_RATE = 16_000  # Hz, of every waveform
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ElasticHubertConfig:

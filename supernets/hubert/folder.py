@@ -18,10 +18,11 @@ from torch import nn
 
 from nas.core.errors import DataError, InputError, SpaceError
 from nas.core.files import whole_folder, write_synced
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
+from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.extract import NEEDS_SPEECH
 from supernets.hubert.plain import PlainHubert
 from supernets.hubert.space import LayerPlan, SubnetPlan
+from supernets.tasks.waves import SAMPLE_RATE
 
 CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 MODEL_TYPE = "nas_hubert"

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
+from supernets.hubert.config import ElasticHubertConfig
+from supernets.tasks.waves import SAMPLE_RATE
 
 
 class ConvBlock(nn.Module):

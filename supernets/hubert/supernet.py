@@ -23,11 +23,12 @@ from nas.core.vocabulary import Vocabulary
 from supernets.calibrate import recalibrate
 from supernets.elastic.linear import ElasticLinear
 from supernets.hubert.blocks import build_vocabulary
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
+from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.extract import extracted
 from supernets.hubert.frontend import Frontend, check_wave, kept_frames
 from supernets.hubert.layers import ElasticEncoder, ElasticFeatureProjection
 from supernets.hubert.space import SubnetPlan, build_space, plan
+from supernets.tasks.waves import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from nas.core.errors import DataError, EvaluationError
 from nas.core.files import replace_file
 from supernets.hubert.teacher import Teacher
-from supernets.hubert.waves import Wave, check_clip
+from supernets.tasks.waves import Wave, check_clip
 
 Target = NDArray[np.float16]  # (T, D)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from supernets.hubert.config import SAMPLE_RATE, ElasticHubertConfig
-from supernets.hubert.waves import normalised
+from supernets.hubert.config import ElasticHubertConfig
+from supernets.tasks.waves import SAMPLE_RATE, normalised
 from supernets.training.features import Taps
 
 

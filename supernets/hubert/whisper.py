@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from nas.core.errors import DataError, InputError
-from supernets.hubert.config import SAMPLE_RATE
 from supernets.hubert.extract import NEEDS_SPEECH
 from supernets.hubert.teacher import clip_lengths, last_layers, tapped, weights_digest
+from supernets.tasks.waves import SAMPLE_RATE
 
 _SAMPLES_PER_FRAME = 320  # two mel frames of 160, by the second convolution's stride
 _FRAMES_PER_S = SAMPLE_RATE // _SAMPLES_PER_FRAME

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas.core.errors import DataError, InputError
-from supernets.hubert.config import SAMPLE_RATE
-from supernets.hubert.waves import Wave
+from supernets.tasks.waves import SAMPLE_RATE, Wave
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 SILENCE = 1e-4  # from the lowest to the highest sample: 80 dB below full scale

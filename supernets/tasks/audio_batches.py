@@ -9,9 +9,8 @@ from torch import Tensor
 
 from nas.core.errors import DataError, InputError
 from nas.core.types import IntArray
-from supernets.hubert.config import SAMPLE_RATE
-from supernets.hubert.waves import Wave, normalised
 from supernets.tasks.audio_clips import ClipSet
+from supernets.tasks.waves import SAMPLE_RATE, Wave, normalised
 
 BATCH_SECONDS = 32.0
 

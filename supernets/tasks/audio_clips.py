@@ -14,9 +14,9 @@ import numpy as np
 
 from nas.core.errors import DataError
 from nas.core.types import IntArray
-from supernets.hubert.waves import Wave
 from supernets.tasks.audio import SUFFIXES, Reading, read_wave
 from supernets.tasks.audio_names import Fields, fields_of
+from supernets.tasks.waves import Wave
 
 MOST_UNUSABLE = 0.01  # of all files; more is an error
 

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from nas.core.errors import DataError
 from nas.core.rng import derive_rng
-from supernets.hubert.config import SAMPLE_RATE
 from supernets.tasks import classification
 from supernets.tasks.audio_batches import BATCH_SECONDS, PaddedWaves, clip_batches
 from supernets.tasks.audio_clips import ClipSet
 from supernets.tasks.audio_splits import hold_out, hold_out_share
-from supernets.tasks.speech_encoders import SpeechEncoder, hubert_encoder
+from supernets.tasks.speech_encoders import SpeechEncoder
 from supernets.tasks.speech_probe import accuracy, features_and_targets, fit_head, pooled_features
+from supernets.tasks.waves import SAMPLE_RATE
 
 CALIBRATION_SHARE = 0.1  # of the clips that heads are learnt from
+
+MakeEncoder = Callable[[nn.Module], SpeechEncoder]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,11 @@ class SpeechClassification:
         by: Field of the clips that names their class.
         training: Clips that heads are learnt from.
         splits: Name → clips; any of `classification.SPLITS`. ``train_calib`` is part of `training`.
+        encoder: How to get hidden states of a module: a family's, such as
+            `supernets.hubert.encoders.hubert_encoder`.
         normalise: Whether encoders want clips of mean 0 and variance 1.
         batch_seconds: Of a batch, padding included.
         example_samples: Of the clips that costs are counted on.
-        encoder: How to get hidden states of a module.
         device: Where batches lie.
 
     Raises:
@@ -50,10 +53,10 @@ class SpeechClassification:
     by: str
     training: ClipSet = field(repr=False)
     splits: Mapping[str, ClipSet] = field(repr=False)
+    encoder: MakeEncoder
     normalise: bool = True
     batch_seconds: float = BATCH_SECONDS
     example_samples: int = SAMPLE_RATE
-    encoder: Callable[[nn.Module], SpeechEncoder] = hubert_encoder
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
@@ -110,8 +113,8 @@ class SpeechClassification:
 
 
 def keyword_task(clips: ClipSet, *, search: Sequence[str], test: Sequence[str], seed: int,
-                 normalise: bool = True, batch_seconds: float = BATCH_SECONDS,
-                 device: torch.device | None = None) -> SpeechClassification:
+                 encoder: MakeEncoder, normalise: bool = True,
+                 batch_seconds: float = BATCH_SECONDS, device: torch.device | None = None) -> SpeechClassification:
     """Returns the task of what is said, validated on speakers that no head has learnt from.
 
     Args:
@@ -119,6 +122,7 @@ def keyword_task(clips: ClipSet, *, search: Sequence[str], test: Sequence[str], 
         search: Speakers that are validated on while searching.
         test: Other speakers, for the final error.
         seed: Of what is drawn for calibration.
+        encoder: See `SpeechClassification`.
         normalise: See `SpeechClassification`.
         batch_seconds: The same.
         device: Where batches lie; None: the CPU.
@@ -131,13 +135,14 @@ def keyword_task(clips: ClipSet, *, search: Sequence[str], test: Sequence[str], 
         raise DataError(f"speaker {both[0]!r} is in search and in test; hold each out once")
     rest, tested = hold_out(clips, test)
     training, searched = hold_out(rest, search)
-    return _task(training, searched, tested, by="label", seed=seed, normalise=normalise,
+    return _task(training, searched, tested, by="label", seed=seed, encoder=encoder,
+                 normalise=normalise,
                  batch_seconds=batch_seconds, device=device)
 
 
-def speaker_task(clips: ClipSet, *, seed: int, share: float = 0.1, normalise: bool = True,
-                 batch_seconds: float = BATCH_SECONDS, device: torch.device | None = None
-                 ) -> SpeechClassification:
+def speaker_task(clips: ClipSet, *, seed: int, encoder: MakeEncoder,
+                 share: float = 0.1, normalise: bool = True, batch_seconds: float = BATCH_SECONDS,
+                 device: torch.device | None = None) -> SpeechClassification:
     """Returns the task of who speaks; search and test each get a share of every speaker's clips.
 
     Raises:
@@ -147,16 +152,17 @@ def speaker_task(clips: ClipSet, *, seed: int, share: float = 0.1, normalise: bo
     rng = derive_rng(seed, "speaker split")
     rest, tested = hold_out_share(clips, share, rng, field="speaker")
     training, searched = hold_out_share(rest, share, rng, field="speaker")
-    return _task(training, searched, tested, by="speaker", seed=seed, normalise=normalise,
+    return _task(training, searched, tested, by="speaker", seed=seed, encoder=encoder,
+                 normalise=normalise,
                  batch_seconds=batch_seconds, device=device)
 
 
 def _task(training: ClipSet, search: ClipSet, test: ClipSet, *, by: str, seed: int,
-          normalise: bool, batch_seconds: float, device: torch.device | None
-          ) -> SpeechClassification:
+          encoder: MakeEncoder, normalise: bool, batch_seconds: float,
+          device: torch.device | None) -> SpeechClassification:
     _, calib = hold_out_share(training, CALIBRATION_SHARE, derive_rng(seed, "train_calib"),
                               field=by)
     return SpeechClassification(
-        labels=training.classes(by), by=by, training=training, normalise=normalise,
+        labels=training.classes(by), by=by, training=training, encoder=encoder, normalise=normalise,
         splits={"train_calib": calib, "search": search, "test": test},
         batch_seconds=batch_seconds, device=device or torch.device("cpu"))

@@ -21,15 +21,14 @@ from safetensors.torch import save_file
 
 from nas.pipeline.device import keep_freed_memory, one_thread
 from supernets.hubert.batches import SpeechBatches
-from supernets.hubert.config import SAMPLE_RATE
 from supernets.hubert.presets import TINY
 from supernets.hubert.supernet import HubertSupernet
 from supernets.hubert.targets import TargetCache
 from supernets.hubert.teacher import check_rates
 from supernets.hubert.training import StagedTraining
-from supernets.hubert.waves import Wave
 from supernets.hubert.whisper import open_whisper
 from supernets.tasks.audio_clips import open_clips
+from supernets.tasks.waves import SAMPLE_RATE, Wave
 from supernets.training.trainer import Progress, TrainConfig
 
 PROMPTS = Path("/usr/share/asterisk/sounds/en")

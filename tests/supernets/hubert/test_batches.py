@@ -10,10 +10,9 @@ from hubert_trainings import DIM, FilterTeacher, batches, cached, clips, tiny_co
 
 from nas.core.errors import DataError, InputError
 from supernets.hubert.batches import MaskedSpeech, SpeechBatches
-from supernets.hubert.config import SAMPLE_RATE
 from supernets.hubert.frontend import kept_frames
 from supernets.hubert.targets import TargetCache
-from supernets.hubert.waves import Wave, normalised
+from supernets.tasks.waves import SAMPLE_RATE, Wave, normalised
 
 
 def lengths(inputs: MaskedSpeech) -> torch.Tensor:

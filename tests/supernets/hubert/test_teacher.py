@@ -17,8 +17,8 @@ from nas.core.errors import DataError, InputError
 from supernets.hubert.plain import PlainHubert
 from supernets.hubert.presets import TINY
 from supernets.hubert.teacher import HubertTeacher, Teacher, check_rates
-from supernets.hubert.waves import normalised
 from supernets.hubert.whisper import WhisperTeacher, open_whisper
+from supernets.tasks.waves import normalised
 
 SHIPPED = (Path(__file__).parents[4] / "shared" / "data" / "teachers"
            / "whisper_tiny_en_encoder_fp16.safetensors")

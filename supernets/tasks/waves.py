@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from nas.core.errors import DataError
 
+SAMPLE_RATE = 16_000  # Hz, of every waveform
+
 Wave = NDArray[np.float32]  # (S,), of 16 kHz, in −1 … 1
 
 _EPSILON = 1e-7  # of a variance, as in transformers' Wav2Vec2FeatureExtractor
