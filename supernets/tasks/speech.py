@@ -114,7 +114,8 @@ class SpeechClassification:
 
 def keyword_task(clips: ClipSet, *, search: Sequence[str], test: Sequence[str], seed: int,
                  encoder: MakeEncoder, normalise: bool = True,
-                 batch_seconds: float = BATCH_SECONDS, device: torch.device | None = None) -> SpeechClassification:
+                 batch_seconds: float = BATCH_SECONDS, device: torch.device | None = None
+                 ) -> SpeechClassification:
     """Returns the task of what is said, validated on speakers that no head has learnt from.
 
     Args:

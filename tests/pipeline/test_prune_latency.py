@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cli.main import main
 from hardware_profiles.store import CACHE_VARIABLE
 from nas.core.arch import Arch
 from nas.core.errors import InputError
-from nas.pipeline.prune.choosing import chosen, make_pruner
+from nas.pipeline.prune.choosing import Choice, chosen, make_pruner, work_for
 from nas.pipeline.prune.compare import compare_methods
 from nas.pipeline.prune.costs import network_cost
 from nas.pipeline.prune.folder import PruneDir
@@ -83,43 +84,56 @@ def test_a_budget_of_parameters(work: Work, method: str) -> None:
     assert not again.job(method).pruner.cache_info().misses  # type: ignore[attr-defined]
 
 
-def test_a_limit_is_corrected_by_what_networks_measure(
-        work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Costs that are known exactly stand for latencies that are predicted too low.
+@pytest.fixture
+def corrected(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+              ) -> Callable[[Budget, Callable[[float], float]], Choice]:
+    """What is chosen where a network of some parameters measures as it is told, in ms."""
+    def choose(budget: Budget, ms_of: Callable[[float], float]) -> Choice:
+        def measured(_work: Work, arch: Arch, _tries: int) -> Measured:
+            ms = ms_of(budget.cost.of(arch))
+            return Measured(latency_ms=ms, lowest_ms=ms, highest_ms=ms, stable=True)
+
+        monkeypatch.setattr("nas.pipeline.prune.choosing._measure", measured)
+        request = prune_request(work.request.data, tmp_path, max_latency_ms=1.0)
+        here = replace(work, request=request, folder=PruneDir(tmp_path))
+        return chosen(here, "random", budget, lambda: make_pruner(
+            here, "random", budget, lambda _: None), lambda: tmp_path, lambda _: None)
+
+    return choose
+
+
+def params_budget(work: Work, share: float) -> Budget:
     cost = network_cost(work.supernet, "params", None)
-    budget = Budget(cost=cost, limit=0.8 * cost.of(work.largest))
+    return Budget(cost=cost, limit=share * cost.of(work.largest))
 
-    def measured(_work: Work, arch: Arch, _tries: int) -> Measured:
-        ms = 1.2 * cost.of(arch)
-        return Measured(latency_ms=ms, lowest_ms=ms, highest_ms=ms, stable=True)
 
-    monkeypatch.setattr("nas.pipeline.prune.choosing._measure", measured)
-    request = prune_request(work.request.data, tmp_path, max_latency_ms=1.0)
-    here = replace(work, request=request, folder=PruneDir(tmp_path))
-    choice = chosen(here, "random", budget, lambda: make_pruner(
-        here, "random", budget, lambda _: None), lambda: tmp_path, lambda _: None)
+def test_a_limit_is_corrected_by_what_networks_measure(
+        work: Work, corrected: Callable[..., Choice]) -> None:
+    # Costs that are known exactly stand for latencies that are predicted too low.
+    budget = params_budget(work, 0.8)
+    choice = corrected(budget, lambda params: 1.2 * params)
     assert choice.tries > 1
     assert 1.2 * choice.predicted == pytest.approx(budget.limit, rel=0.05)
 
 
 def test_between_networks_that_jump_over_the_target_one_is_found(
-        work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        work: Work, corrected: Callable[..., Choice]) -> None:
     # What is above the limit as predicted is much slower than that, what is below much faster: a
     # correction by what was measured alone would go to and fro.
-    cost = network_cost(work.supernet, "params", None)
-    budget = Budget(cost=cost, limit=0.7 * cost.of(work.largest))
+    budget = params_budget(work, 0.7)
 
-    def measured(_work: Work, arch: Arch, _tries: int) -> Measured:
-        part = cost.of(arch) / (1.08 * budget.limit)
-        ms = budget.limit * part ** 4
-        return Measured(latency_ms=ms, lowest_ms=ms, highest_ms=ms, stable=True)
+    def part(params: float) -> float:
+        return (params / (1.08 * budget.limit)) ** 4
 
-    monkeypatch.setattr("nas.pipeline.prune.choosing._measure", measured)
-    request = prune_request(work.request.data, tmp_path, max_latency_ms=1.0)
-    here = replace(work, request=request, folder=PruneDir(tmp_path))
-    choice = chosen(here, "random", budget, lambda: make_pruner(
-        here, "random", budget, lambda _: None), lambda: tmp_path, lambda _: None)
-    assert (choice.predicted / (1.08 * budget.limit)) ** 4 == pytest.approx(1.0, abs=0.05)
+    choice = corrected(budget, lambda params: budget.limit * part(params))
+    assert part(choice.predicted) == pytest.approx(1.0, abs=0.05)
+
+
+def test_netadapt_keeps_what_residual_blocks_add_to(work: Work) -> None:
+    own = work_for(work, "netadapt").supernet
+    between = {block.target for stage in own.elastic.facts.stages for block in stage.blocks}
+    assert {len(choices) for name, choices in own.elastic.choices.items() if name in between} == {1}
+    assert any(len(gene.choices) > 1 for gene in own.space.genes)
 
 
 @pytest.mark.parametrize(("method", "message"), [
