@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from hardware_profiles.journal import Journal
 from hardware_profiles.memory import resident_bytes
-from hardware_profiles.precision import at_batch, in_precision, parsed
+from hardware_profiles.precision import at_batch, in_precision, parsed, sized
 from hardware_profiles.profile import MeasureProtocol, Precision, Runtime, Timing
 from hardware_profiles.session import CPU, Model, PassTimes, TimedSession
 from nas.core.errors import ProfileError
@@ -98,11 +98,18 @@ def measure(models: Mapping[str, Callable[[], bytes]], *, runtime: Runtime,
     return _measurement(times, protocol)
 
 
-def measure_file(path: Path, runtime: Runtime, *, seed: int = 0) -> Timing:
+def measure_file(path: Path, runtime: Runtime, *, seed: int = 0,
+                 sizes: Mapping[str, int] | None = None) -> Timing:
     """Times one fp32 ONNX file as the runtime runs it.
 
     A dynamic first axis of its inputs is set to the runtime's batch; another precision is made of
     it as `hardware_profiles.precision` does for a profile.
+
+    Args:
+        path: Of the file.
+        runtime: What runs it.
+        seed: Of the inputs.
+        sizes: Those of other dynamic axes, by name.
 
     Raises:
         ProfileError: The file is missing, no ONNX model, or ONNX Runtime cannot run it.
@@ -112,6 +119,8 @@ def measure_file(path: Path, runtime: Runtime, *, seed: int = 0) -> Timing:
     except OSError as error:
         raise ProfileError(f"ONNX file {path} cannot be read ({error.strerror})") from None
     rng = np.random.default_rng(seed)
+    if sizes:
+        data = sized(parsed(Model(str(path), data)), sizes).SerializeToString()
     if runtime.precision != "fp32":
         model = at_batch(parsed(Model(str(path), data)), runtime.batch)
         data = in_precision(model, runtime.precision, rng).SerializeToString()

@@ -96,6 +96,15 @@ def at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     return fixed
 
 
+def sized(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
+    """Returns a copy whose dynamic axes of these names have these sizes."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for name, size in sizes.items():
+        make_dim_param_fixed(fixed.graph, name, size)
+    return fixed
+
+
 def executed_ops(model: Model, runtime: Runtime) -> list[str]:
     """Returns the operator of each node that the runtime is left with once it has optimised.
 

@@ -16,6 +16,7 @@ from supernets.card import CARD as CARD
 from supernets.card import Card, read_card
 
 _FAMILIES = {
+    "hubert": "supernets.hubert.stored",
     "mobilenet": "supernets.mobilenet.stored",
     "timm": "supernets.timm.stored",
 }
@@ -31,7 +32,7 @@ class Family(Protocol):
             DataError: A file or image is missing, damaged or another one.
         """
 
-    def plan(self, folder: Path, card: Card, *, resolution: int | None
+    def plan(self, folder: Path, card: Card, *, resolution: int | None, seconds: float | None
              ) -> tuple[GeneSpace, Vocabulary]:
         """Returns space and blocks without weights or images.
 
@@ -39,10 +40,11 @@ class Family(Protocol):
             folder: Of the supernet.
             card: Of the folder.
             resolution: Side of the input images; None: what the supernet was trained on.
+            seconds: Of a clip of speech; None: what the supernet validates on.
 
         Raises:
             DataError: The card is damaged.
-            InputError: It cannot be at that resolution.
+            InputError: It cannot be at that size.
         """
 
 
@@ -56,15 +58,16 @@ def load_folder(folder: Path, *, device: torch.device | None = None) -> Supernet
     return family.load(folder, card, device=device or torch.device("cpu"))
 
 
-def load_plan(folder: Path, *, resolution: int | None = None) -> tuple[GeneSpace, Vocabulary]:
+def load_plan(folder: Path, *, resolution: int | None = None,
+              seconds: float | None = None) -> tuple[GeneSpace, Vocabulary]:
     """Returns space and blocks of a folder's supernet, without its weights.
 
     Raises:
         DataError: There is no readable ``supernet.json``.
-        InputError: It cannot be at that resolution.
+        InputError: It cannot be at that size.
     """
     card, family = _opened(folder)
-    return family.plan(folder, card, resolution=resolution)
+    return family.plan(folder, card, resolution=resolution, seconds=seconds)
 
 
 def _opened(folder: Path) -> tuple[Card, Family]:

@@ -22,8 +22,26 @@ if TYPE_CHECKING:
 Batch = tuple[Any, Any]  # (inputs, targets), tensors on the task's device
 
 
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an exported network's input and output are called, and which axes have any size.
+
+    Attributes:
+        input: Name of the input.
+        output: Name of the output.
+        axes: Names of the input's first axes, all that have no fixed size.
+    """
+
+    input: str = "input"
+    output: str = "logits"
+    axes: tuple[str, ...] = ("batch",)
+
+
 class Task(Protocol):
-    """What inputs, loss and quality mean: images, speech, visual tokens."""
+    """What inputs, loss and quality mean: images, speech, visual tokens.
+
+    One whose exported networks have other names or free axes than `Signature` has a `signature`.
+    """
 
     def example_inputs(self, batch: int, rng: np.random.Generator) -> Any:
         """Returns random inputs of the right shape, for export and counting."""
@@ -39,6 +57,12 @@ class Task(Protocol):
 
     def onnx_metadata(self) -> Mapping[str, str]:
         """Returns what an exported file says of itself: preprocessing and label names."""
+
+
+def signature_of(task: Task) -> Signature:
+    """Returns a task's signature, or that of images where it has none."""
+    found: Signature = getattr(task, "signature", Signature())
+    return found
 
 
 class Supernet(Protocol):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas.core.arch import Arch
 from nas.core.errors import ExportError, InputError
 from nas.core.files import os_error_line, sha256, sweep, whole_folder, write_synced
-from nas.core.protocols import Task
+from nas.core.protocols import Task, signature_of
 from nas.core.rng import derive_rng
 from nas.export.manifest import (
     ARCH,
@@ -46,8 +46,8 @@ VERSIONS = ("nas-service", "torch", "timm", "onnx", "onnxruntime", "numpy")
 
 def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
                  metrics: Mapping[str, float], costs: Mapping[str, int],
-                 provenance: Mapping[str, str], finetuned: FinetunedEntry | None = None,
-                 input_name: str = "input", output_name: str = "logits") -> Manifest:
+                 provenance: Mapping[str, str],
+                 finetuned: FinetunedEntry | None = None) -> Manifest:
     """Writes a network as a bundle, checked against torch on inputs of the task's test split.
 
     The folder appears complete or not at all: it is made beside its place and renamed.
@@ -56,13 +56,11 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
         folder: New; parents are made.
         arch: What the module was made from.
         module: From one tensor (N, …) to logits (N, …, K); not changed.
-        task: Gives test inputs, and what the ONNX file says of itself.
+        task: Gives test inputs, and what the ONNX file says of itself and is to be called with.
         metrics: What is known of the network, such as its errors and latency.
         costs: Exactly ``params``, ``macs`` and ``activation_bytes``.
         provenance: Where it comes from, such as the supernet and the run's seed.
         finetuned: How the network was trained after the search, if it was.
-        input_name: Of the ONNX graph's input.
-        output_name: Of the ONNX graph's output.
 
     Raises:
         InputError: The folder exists, a metric is not finite, or the costs are not the module's.
@@ -81,8 +79,7 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
             inputs = first_inputs(task)
             with torch.inference_mode():
                 answers = inputs, module(inputs)
-            model = _write_network(temporary, arch, module, task, answers,
-                                   names=(input_name, output_name))
+            model = _write_network(temporary, arch, module, task, answers)
             manifest = Manifest(
                 arch_digest=arch.digest, space_id=arch.space_id, metrics=dict(metrics),
                 costs=counts, provenance=dict(provenance), onnx=_describe(model),
@@ -134,7 +131,7 @@ def first_inputs(task: Task) -> Tensor:
 
 
 def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
-                   answers: tuple[Tensor, Tensor], *, names: tuple[str, str]) -> onnx.ModelProto:
+                   answers: tuple[Tensor, Tensor]) -> onnx.ModelProto:
     write_synced(folder / ARCH, arch.to_json().encode())
     inputs, logits = (tensor[:REFERENCE_INPUTS].contiguous() for tensor in answers)
     write_synced(folder / REFERENCE, save({"inputs": inputs, "logits": logits}))
@@ -146,8 +143,9 @@ def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
     write_synced(folder / WEIGHTS, weights)
     metadata = {**task.onnx_metadata(), "nas:arch": arch.to_json(), "nas:digest": arch.digest}
     example = task.example_inputs(2, derive_rng(0, "export")).cpu()
-    return export_onnx(module, example, folder / ONNX, metadata=metadata, input_name=names[0],
-                       output_names=names[1:])
+    names = signature_of(task)
+    return export_onnx(module, example, folder / ONNX, metadata=metadata, input_name=names.input,
+                       output_names=(names.output,), axes=names.axes)
 
 
 def _check_parity(model: bytes, inputs: Tensor, logits: Tensor) -> ParityEntry:

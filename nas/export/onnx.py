@@ -1,4 +1,4 @@
-"""A module as one self-contained ONNX file whose first axis is a free batch size."""
+"""A module as one self-contained ONNX file whose first axes are free, the batch's at least."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,8 @@ BATCH_AXIS = "batch"
 
 def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
                 metadata: Mapping[str, str], input_name: str = "input",
-                output_names: Sequence[str] = ("output",)) -> onnx.ModelProto:
+                output_names: Sequence[str] = ("output",),
+                axes: Sequence[str] = (BATCH_AXIS,)) -> onnx.ModelProto:
     """Writes a module in evaluation mode as an ONNX file, all or nothing, and returns the model.
 
     Batch norms come out folded into the convolutions before them. The same module gives the same
@@ -29,6 +30,7 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         metadata: Written into the file's ``metadata_props``.
         input_name: Of the graph's input.
         output_names: Of the graph's outputs, in their order.
+        axes: Names of the input's first axes, those whose size is free.
 
     Raises:
         InputError: The module is in training mode, or the example batch is too small.
@@ -39,7 +41,7 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         raise InputError("only a module in evaluation mode can be exported; call eval() first")
     if len(example_inputs) < 2:
         raise InputError(f"export needs an example batch of at least 2, not {len(example_inputs)}")
-    model = _translate(module, example_inputs, input_name, output_names)
+    model = _translate(module, example_inputs, input_name, output_names, axes)
     _clear_notes(model)
     model.producer_name = "nas"
     onnx.helper.set_model_props(model, dict(metadata))
@@ -52,13 +54,13 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
 
 
 def _translate(module: nn.Module, inputs: Tensor, input_name: str,
-               output_names: Sequence[str]) -> onnx.ModelProto:
-    batch = torch.export.Dim(BATCH_AXIS)
+               output_names: Sequence[str], axes: Sequence[str]) -> onnx.ModelProto:
+    free = {place: torch.export.Dim(name) for place, name in enumerate(axes)}
     try:
         program = torch.onnx.export(
             module, (inputs,), dynamo=True, external_data=False, verbose=False,
             input_names=[input_name], output_names=list(output_names),
-            dynamic_shapes=({0: batch},))
+            dynamic_shapes=(free,))
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch cannot export {type(module).__name__} to ONNX: "
                           f"{_line(error)}") from error

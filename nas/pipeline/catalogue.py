@@ -9,7 +9,6 @@ from nas.core.registry import Registry, resolve
 from nas.execution.registry import EXECUTORS
 from nas.search.registry import SEARCHERS
 from predictors.registry import PROXIES
-from supernets.mobilenet.config import build_space
 from supernets.registry import SUPERNETS
 from supernets.timm.catalogue import listed
 
@@ -18,8 +17,8 @@ def supernets() -> list[dict[str, Any]]:
     """Returns name, family, exact space size and whether weights are shipped."""
     rows = []
     for entry in SUPERNETS.entries:
-        config = entry.info.get("config")
-        size = build_space(resolve(config)).size if config else None
+        config, space = entry.info.get("config"), entry.info.get("space")
+        size = resolve(space)(resolve(config)).size if config and space else None
         rows.append({"name": entry.name, "family": entry.info.get("family"), "space_size": size,
                      "shipped": entry.info.get("shipped", False)})
     return rows

@@ -9,8 +9,6 @@ from nas.core.errors import InputError
 from nas.core.registry import resolve
 from nas.core.space import GeneSpace
 from nas.core.types import IntArray
-from supernets.mobilenet.blocks import build_vocabulary
-from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
 from supernets.registry import SUPERNETS
 
 TIMM = "timm:"
@@ -25,29 +23,34 @@ class Design:
     block_ids: Callable[[IntArray], IntArray]
 
 
-def load_design(name: str, *, resolution: int | None = None) -> Design:
+def load_design(name: str, *, resolution: int | None = None,
+                seconds: float | None = None) -> Design:
     """Returns the design of a supernet by folder, registered name or ``module:factory``.
 
     Args:
         name: Of the supernet.
         resolution: Side of the input images, in pixels; None: what the supernet was trained on.
+        seconds: Of a clip of speech; None: what the supernet validates on.
 
     Raises:
-        InputError: There is none of that name, or it cannot be at that resolution.
+        InputError: There is none of that name, or it cannot be at that size.
     """
     folder = Path(name)
     if folder.is_dir() and "/" in name:
         from supernets.folder import load_plan  # brings torch, which a registered name spares
 
-        space, vocabulary = load_plan(folder, resolution=resolution)
+        space, vocabulary = load_plan(folder, resolution=resolution, seconds=seconds)
         return Design(space, vocabulary.blocks, vocabulary.block_ids)
     require_trained(name)
     entry = SUPERNETS.get(name)
-    if "config" in entry.info:
-        return _of_config(resolve(entry.info["config"]), resolution)
-    if resolution is not None:
-        raise InputError(f"--resolution {resolution}: only a supernet of a known family can be "
-                         f"planned at another resolution, {name} cannot; drop the option")
+    if "design" in entry.info:
+        space, vocabulary = resolve(entry.info["design"])(
+            resolve(entry.info["config"]), resolution=resolution, seconds=seconds)
+        return Design(space, vocabulary.blocks, vocabulary.block_ids)
+    for option, value in (("--resolution", resolution), ("--seconds", seconds)):
+        if value is not None:
+            raise InputError(f"{option} {value:g}: only a supernet of a known family can be "
+                             f"planned at another size, {name} cannot; drop the option")
     from nas.pipeline.compose import load_supernet
 
     supernet = load_supernet(name)
@@ -64,11 +67,3 @@ def require_trained(name: str) -> None:
         raise InputError(f"{name} is no supernet yet; make one of it with your images: nas train "
                          f"--supernet {name} --data DIR --out FOLDER (--epochs 0 makes it without "
                          "training), then give FOLDER")
-
-
-def _of_config(config: MobileNetConfig, resolution: int | None) -> Design:
-    if resolution is not None:
-        config = at_resolution(config, resolution)
-    space = build_space(config)
-    vocabulary = build_vocabulary(config, space)
-    return Design(space, vocabulary.blocks, vocabulary.block_ids)

@@ -1,7 +1,10 @@
 """What every output says of the latencies that a search was scored with."""
 
+import numpy as np
+
 from hardware_profiles.estimated import NOT_MEASURED
 from hardware_profiles.profile import HardwareProfile
+from nas.core.protocols import Task, signature_of
 
 HELD_OUT = {"held-out networks": "held-out networks",
             "cross-validation": "networks by cross-validation",
@@ -26,3 +29,13 @@ def latency_note(profile: HardwareProfile) -> str:
     if profile.validity.extrapolated:
         parts.append(f"extrapolated: {', '.join(profile.validity.extrapolated)}")
     return "; ".join(parts)
+
+
+def free_sizes(task: Task) -> dict[str, int]:
+    """Returns the sizes of an exported file's free axes, but the batch's, at which it is timed.
+
+    They are those of the inputs that costs are counted on.
+    """
+    shape = task.example_inputs(1, np.random.default_rng(0)).shape
+    axes = signature_of(task).axes
+    return {name: int(shape[place]) for place, name in enumerate(axes) if place > 0}

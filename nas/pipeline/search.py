@@ -30,7 +30,7 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
 from nas.pipeline.going_on import says_how_to_go_on
-from nas.pipeline.latency_note import latency_note, place
+from nas.pipeline.latency_note import free_sizes, latency_note, place
 from nas.pipeline.picture import draw_front
 from nas.pipeline.report import write_report
 from nas.pipeline.run_dir import RunDir
@@ -193,7 +193,8 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
     counts = dict(parts.searcher.counts)
     sampled = counts.pop("sampled")
     # Only this machine can be asked what the exported file really takes.
-    measured_ms = (measure_file(bundle.folder / "model.onnx", parts.profile.runtime).latency_ms
+    measured_ms = (measure_file(bundle.folder / "model.onnx", parts.profile.runtime,
+                                sizes=free_sizes(parts.supernet.task)).latency_ms
                    if config.device == HOST else None)
     return {
         "run_dir": str(run.path),

@@ -18,7 +18,8 @@ from nas.core.space import GeneSpace
 from nas.core.vocabulary import Slot, Vocabulary
 from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.plain import EncoderLayer, PlainHubert
-from supernets.hubert.space import LayerPlan, SubnetPlan
+from supernets.hubert.space import LayerPlan, SubnetPlan, build_space
+from supernets.tasks.waves import SAMPLE_RATE
 from supernets.tracing import trace_block, trace_segments
 
 
@@ -54,6 +55,21 @@ def build_vocabulary(config: ElasticHubertConfig, space: GeneSpace, *,
         Slot((), lambda: frontend),
         Slot(("embed",), lambda embed: _front(config, embed, samples)[1]),
         *(slot(index) for index in range(config.layers))])
+
+
+def planned(config: ElasticHubertConfig, *, resolution: int | None = None,
+            seconds: float | None = None) -> tuple[GeneSpace, Vocabulary]:
+    """Returns space and blocks of a family member, for clips of any length, one second by default.
+
+    Raises:
+        InputError: A resolution, which speech has not, or clips that give no frame.
+    """
+    if resolution is not None:
+        raise InputError(f"--resolution {resolution} is for images, and {config.name} is of "
+                         "speech; drop it")
+    space = build_space(config)
+    samples = round((1.0 if seconds is None else seconds) * SAMPLE_RATE)
+    return space, build_vocabulary(config, space, samples=samples)
 
 
 class _FirstState(nn.Module):

@@ -4,6 +4,12 @@ LightHuBERT: Wang et al., arXiv 2203.15610, table 1. Its small space drops layer
 layers 7 and 11 at depth 10; both spaces store the whole HuBERT Base.
 """
 
+from functools import partial
+
+import torch
+
+from nas.core.errors import InputError
+from nas.core.protocols import Supernet
 from supernets.hubert.config import ElasticHubertConfig
 
 BASE = ElasticHubertConfig(
@@ -23,3 +29,13 @@ TINY = ElasticHubertConfig(
     width=192, layers=6, stored_heads=6, stored_ratio=3.0, head_dim=32, frontend_width=64)
 
 PRESETS = {"hubert-base": BASE, "hubert-small": SMALL, "hubert-tiny": TINY}
+
+
+def _untrained(name: str, *, device: torch.device) -> Supernet:
+    del device
+    raise InputError(f"{name} has no weights yet; train it: nas train --supernet {name} --teacher "
+                     "FILE --data WAVS --out FOLDER, then give FOLDER")
+
+
+untrained_tiny, untrained_small, untrained_base = (
+    partial(_untrained, name) for name in ("hubert-tiny", "hubert-small", "hubert-base"))

@@ -3,9 +3,15 @@
 from functools import partial
 
 from nas.core.blocks import Block, GraphBuilder, TensorSpec, block_of
+from nas.core.errors import InputError
 from nas.core.space import GeneSpace
 from nas.core.vocabulary import Slot, Vocabulary
-from supernets.mobilenet.config import BlockPlan, MobileNetConfig
+from supernets.mobilenet.config import (
+    BlockPlan,
+    MobileNetConfig,
+    at_resolution,
+    build_space,
+)
 
 Sides = tuple[int, int]
 
@@ -23,6 +29,22 @@ def build_vocabulary(config: MobileNetConfig, space: GeneSpace) -> Vocabulary:
     slots.append(Slot((f"stage{len(config.stages) - 1}.width",),
                       partial(head_block, config, (height, width))))
     return Vocabulary(space, slots)
+
+
+def planned(config: MobileNetConfig, *, resolution: int | None = None,
+            seconds: float | None = None) -> tuple[GeneSpace, Vocabulary]:
+    """Returns space and blocks of a family member, for images of any side.
+
+    Raises:
+        InputError: Seconds, which images have not, or a side that it cannot have.
+    """
+    if seconds is not None:
+        raise InputError(f"--seconds {seconds:g} is for speech, and {config.name} is of images; "
+                         "drop it")
+    if resolution is not None:
+        config = at_resolution(config, resolution)
+    space = build_space(config)
+    return space, build_vocabulary(config, space)
 
 
 def stem_block(config: MobileNetConfig) -> Block:

@@ -21,8 +21,8 @@ from nas.core.errors import DataError, SpaceError
 from nas.core.space import GeneSpace
 from nas.core.vocabulary import Vocabulary
 from supernets.card import AGAIN, CARD, WEIGHTS, Card, read_file, validated, write_folder
-from supernets.mobilenet.blocks import build_vocabulary
-from supernets.mobilenet.config import MobileNetConfig, at_resolution, build_space
+from supernets.mobilenet.blocks import planned
+from supernets.mobilenet.config import MobileNetConfig
 from supernets.mobilenet.supernet import MobileNetSupernet
 from supernets.stored_weights import with_weights
 from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
@@ -72,18 +72,16 @@ def load(folder: Path, card: Card, *, device: torch.device) -> MobileNetSupernet
                         device=device)
 
 
-def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace, Vocabulary]:
+def plan(folder: Path, card: Card, *, resolution: int | None,
+         seconds: float | None) -> tuple[GeneSpace, Vocabulary]:
     """Returns space and blocks of a folder's supernet, for images of any side.
 
     Raises:
         DataError: The card is damaged.
-        InputError: The supernet cannot be at that resolution.
+        InputError: Seconds, or a resolution that the supernet cannot be at.
     """
     config, _ = _read(folder, card)
-    if resolution is not None:
-        config = at_resolution(config, resolution)
-    space = build_space(config)
-    return space, build_vocabulary(config, space)
+    return planned(config, resolution=resolution, seconds=seconds)
 
 
 def _read(folder: Path, card: Card) -> tuple[MobileNetConfig, _TaskCard]:

@@ -11,3 +11,8 @@ from supernets.folder import load_folder
 def mobilenet_fmnist(*, device: torch.device) -> Supernet:
     """Returns the supernet trained on Fashion-MNIST by ``nas train``."""
     return load_folder(Path(__file__).parent / "mobilenet_fmnist", device=device)
+
+
+def hubert_digits(*, device: torch.device) -> Supernet:
+    """Returns the supernet of speech encoders that was trained on Italian and Russian prompts."""
+    return load_folder(Path(__file__).parent / "hubert_digits", device=device)

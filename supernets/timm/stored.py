@@ -114,13 +114,17 @@ def load(folder: Path, card: Card, *, device: torch.device) -> TimmSupernet:
     return with_weights(lambda: config.make_supernet(task), weights, folder=folder, device=device)
 
 
-def plan(folder: Path, card: Card, *, resolution: int | None) -> tuple[GeneSpace, Vocabulary]:
+def plan(folder: Path, card: Card, *, resolution: int | None,
+         seconds: float | None) -> tuple[GeneSpace, Vocabulary]:
     """Returns space and blocks of a folder's supernet, for images of any side.
 
     Raises:
         DataError: The card is damaged.
-        InputError: The model does not take images of that side.
+        InputError: Seconds, which images have not, or the model does not take images of that side.
     """
+    if seconds is not None:
+        raise InputError(f"--seconds {seconds:g} is for speech, and {folder} is a supernet of "
+                         "images; drop it")
     config, _ = _read(folder, card)
     if resolution is not None:
         if config.sides:
