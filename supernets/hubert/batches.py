@@ -1,4 +1,4 @@
-"""Batches of speech whose masked frames are to be filled in.
+"""Batches of speech of which frames are to be learnt, masked ones or all.
 
 Legend: B batch, S samples, T frames of the network, D features of a target.
 """
@@ -15,10 +15,12 @@ from nas.core.errors import DataError, InputError
 from nas.core.rng import derive_rng
 from nas.core.types import IntArray
 from supernets.hubert.config import ElasticHubertConfig
-from supernets.hubert.masking import SpanMasking
+from supernets.hubert.masking import NOTHING, SpanMasking
 from supernets.hubert.targets import Targets
 from supernets.tasks.audio_batches import bucketed, padded
 from supernets.tasks.waves import SAMPLE_RATE, Wave, check_clip, normalised
+
+LEARN = ("masked", "all")
 
 _MIX = 0.1  # clips whose lengths differ by less meet in different batches from epoch to epoch
 
@@ -31,11 +33,13 @@ class MaskedSpeech:
         wave_BS: Normalised clips.
         padding_BS: True behind the end of a clip; None: all are equally long.
         mask_BT: True where a frame is hidden from the network, the same number in every row.
+        learnt_BT: True where the network's prediction counts.
     """
 
     wave_BS: Tensor
     padding_BS: Tensor | None
     mask_BT: Tensor
+    learnt_BT: Tensor
 
     def __len__(self) -> int:
         return len(self.wave_BS)
@@ -43,7 +47,7 @@ class MaskedSpeech:
     def __getitem__(self, rows: slice) -> "MaskedSpeech":
         padding = None if self.padding_BS is None else self.padding_BS[rows]
         return replace(self, wave_BS=self.wave_BS[rows], padding_BS=padding,
-                       mask_BT=self.mask_BT[rows])
+                       mask_BT=self.mask_BT[rows], learnt_BT=self.learnt_BT[rows])
 
 
 class SpeechBatches:
@@ -62,20 +66,32 @@ class SpeechBatches:
         batch_seconds: Of a batch, padding included.
         seed: Of order and masks.
         samples: Of each clip, where they are known: then no clip is read before its batch.
-        masking: Which frames are hidden.
+        masking: Which frames are hidden; by default those of HuBERT where these are learnt, and
+            none where all are.
+        learn: ``"masked"``: hidden frames alone, as HuBERT and LightHuBERT do; or ``"all"``, as
+            DistilHuBERT does (Chang et al., arXiv 2110.01900, section 2.2), which takes far less
+            speech and time.
         device: Where batches lie.
 
     Raises:
         DataError: No clips, what is no clip, or one too short to be masked or longer than a batch.
-        InputError: Seconds that are not positive, or not as many targets as clips.
+        InputError: Seconds that are not positive, not as many targets as clips, or frames of
+            another name.
     """
 
     def __init__(self, *, config: ElasticHubertConfig, waves: Sequence[Wave], targets: Targets,
                  batch_seconds: float, seed: int, samples: IntArray | None = None,
-                 masking: SpanMasking | None = None, device: str | torch.device = "cpu") -> None:
+                 masking: SpanMasking | None = None, learn: str = "masked",
+                 device: str | torch.device = "cpu") -> None:
         self._config, self._waves, self._targets = config, waves, targets
         self._seconds, self._seed, self._device = batch_seconds, seed, device
-        self._masking = masking or SpanMasking()
+        if learn not in LEARN:
+            raise InputError(f"learn {learn!r} is none of {', '.join(LEARN)}")
+        self._learn = learn
+        self._masking = masking or (SpanMasking() if learn == "masked" else NOTHING)
+        if learn == "masked" and self._masking == NOTHING:
+            raise InputError("only masked frames are learnt, and none is masked; mask some, or "
+                             "learn all")
         if not len(targets) == len(waves) == len(waves if samples is None else samples):
             raise InputError(f"{len(targets)} targets for {len(waves)} clips; give one for each, "
                              "and the samples of all clips or none")
@@ -103,7 +119,7 @@ class SpeechBatches:
     def identity(self) -> dict[str, int | str]:
         """Returns what must be equal for a training to be continued."""
         return {"clips": len(self._waves), "batch_seconds": repr(float(self._seconds)),
-                "data_seed": self._seed, "masking": repr(self._masking),
+                "data_seed": self._seed, "masking": repr(self._masking), "learn": self._learn,
                 "frontend": repr((self._config.kernels, self._config.strides)),
                 "targets": self._targets.identity()}
 
@@ -125,10 +141,14 @@ class SpeechBatches:
                                derive_rng(self._seed, "mask", index=step))
         mask_BT = torch.zeros(len(clips), frames, dtype=torch.bool)
         mask_BT[:, :masked.shape[1]] = torch.from_numpy(masked)
+        learnt_BT = mask_BT
+        if self._learn == "all":
+            lengths_B = torch.tensor([len(target_TD) for target_TD in learnt])
+            learnt_BT = torch.arange(frames) < lengths_B[:, None]
         waves = waves.to(torch.device(self._device))
         padding_BS = waves.padding_mask_BS if bool(waves.padding_mask_BS.any()) else None
-        return (MaskedSpeech(waves.wave_BS, padding_BS, mask_BT.to(self._device)),
-                target_BTD.to(self._device))
+        return (MaskedSpeech(waves.wave_BS, padding_BS, mask_BT.to(self._device),
+                             learnt_BT.to(self._device)), target_BTD.to(self._device))
 
     def _clips(self, epoch: int, position: int) -> IntArray:
         # Which clips a batch has. The k-th of the lengths that are stretched by up to 10 % is at

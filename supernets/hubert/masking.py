@@ -23,7 +23,8 @@ class SpanMasking:
     never masks the last frame of a clip; here all frames may be.
 
     Attributes:
-        prob: Share of the frames that would be masked, did spans not overlap.
+        prob: Share of the frames that would be masked, did spans not overlap; 0 with no
+            `min_spans`: nothing is.
         length: Of a span, in frames; spans are shorter where a clip is too short for them.
         min_spans: Of a clip.
 
@@ -36,6 +37,8 @@ class SpanMasking:
     min_spans: int = 2
 
     def __post_init__(self) -> None:
+        if (self.prob, self.min_spans) == (0.0, 0):
+            return
         if not 0.0 < self.prob <= 1.0:
             raise InputError(f"mask probability {self.prob} must be above 0 and at most 1")
         if self.length < 1 or self.min_spans < 1:
@@ -66,7 +69,10 @@ class SpanMasking:
         Raises:
             InputError: It is.
         """
-        self._span_length(frames, self._spans(frames, 1.0))
+        if self.prob > 0.0:
+            self._span_length(frames, self._spans(frames, 1.0))
+        elif frames < 1:
+            raise InputError("a clip has no frame; leave out clips so short")
 
     def _row(self, frames: int, rounding: float, rng: np.random.Generator) -> IntArray:
         # The masked frames of one clip, ascending.
@@ -84,3 +90,6 @@ class SpanMasking:
             raise InputError(f"a clip of {frames} frames is too short for {spans} masked spans; "
                              "leave out clips so short, or mask less")
         return length
+
+
+NOTHING = SpanMasking(prob=0.0, min_spans=0)

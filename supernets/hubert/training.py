@@ -1,8 +1,10 @@
 """LightHuBERT's two stages of distillation (Wang et al., arXiv 2203.15610, section 3.2).
 
 Stage 1 trains the largest network; stage 2 starts from it and trains a random one at each step.
-In both, masked frames are to become what the teacher says of the whole clip.
-Legend: B batch, T frames, D features of a target, N masked frames.
+In both, masked frames (or all: see `SpeechBatches`) are to become what the teacher says of the
+whole clip.
+
+Legend: B batch, T frames, D features of a target, N learnt frames.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,15 +27,15 @@ from supernets.training.trainer import Progress, TrainConfig, Trainer
 
 
 def predicted(supernet: HubertSupernet, inputs: MaskedSpeech, arch: Arch) -> Tensor:
-    """Returns what an architecture makes of the masked frames, (N, D)."""
+    """Returns what an architecture makes of the frames that are learnt, (N, D)."""
     states: SpeechStates = supernet(inputs.wave_BS, arch, inputs.padding_BS, mask=inputs.mask_BT,
                                     predict=True)
     assert states.prediction is not None  # it was asked for
-    return states.prediction[inputs.mask_BT]
+    return states.prediction[inputs.learnt_BT]
 
 
-class MaskedL1:
-    """The mean absolute difference of predictions and targets on masked frames."""
+class FeatureL1:
+    """The mean absolute difference of predictions and targets on the frames that are learnt."""
 
     def __call__(self, inputs: MaskedSpeech, targets: Tensor) -> Loss:
         """Returns the loss of predictions (N, D), given targets (B, T, D).
@@ -41,7 +43,7 @@ class MaskedL1:
         The loss raises:
             InputError: Predictions of another width than the targets'.
         """
-        wanted_ND = targets[inputs.mask_BT]
+        wanted_ND = targets[inputs.learnt_BT]
 
         def loss(prediction_ND: Tensor) -> Tensor:
             if prediction_ND.shape != wanted_ND.shape:
@@ -54,7 +56,7 @@ class MaskedL1:
 
     def identity(self) -> str:
         """Returns its name."""
-        return "MaskedL1"
+        return "FeatureL1"
 
 
 def taught(prediction_ND: Tensor, first_ND: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def taught(prediction_ND: Tensor, first_ND: Tensor) -> Tensor:
 
 def distillation_loss(supernet: HubertSupernet, arch: Arch,
                       batches: Iterable[tuple[MaskedSpeech, Tensor]]) -> float:
-    """Returns the mean loss of an architecture's masked frames over batches; lower is better.
+    """Returns the mean loss of an architecture's learnt frames over batches; lower is better.
 
     Args:
         supernet: With a prediction head.
@@ -74,10 +76,10 @@ def distillation_loss(supernet: HubertSupernet, arch: Arch,
     Raises:
         InputError: No batch.
     """
-    criterion, total, frames = MaskedL1(), 0.0, 0
+    criterion, total, frames = FeatureL1(), 0.0, 0
     with torch.no_grad():
         for inputs, targets in batches:
-            count = int(inputs.mask_BT.sum())
+            count = int(inputs.learnt_BT.sum())
             total += count * criterion(inputs, targets)(predicted(supernet, inputs, arch)).item()
             frames += count
     if frames == 0:
@@ -138,7 +140,7 @@ class StagedTraining:
         on_step, on_epoch = self.on_step, self.on_epoch
         return Trainer(
             supernet=self.supernet, task=None, data=self.data, config=config, rule=rule,
-            checkpoint=self.folder / f"stage{stage}.pt", criterion=MaskedL1(), forward=predicted,
+            checkpoint=self.folder / f"stage{stage}.pt", criterion=FeatureL1(), forward=predicted,
             teach=taught,
             origin={**self.origin, "stage": stage, "start": weights_digest(self.supernet)},
             on_step=None if on_step is None else lambda progress: on_step(stage, progress),

@@ -11,6 +11,7 @@ from hubert_trainings import DIM, FilterTeacher, batches, cached, clips, tiny_co
 from nas.core.errors import DataError, InputError
 from supernets.hubert.batches import MaskedSpeech, SpeechBatches
 from supernets.hubert.frontend import kept_frames
+from supernets.hubert.masking import NOTHING, SpanMasking
 from supernets.hubert.targets import TargetCache
 from supernets.tasks.waves import SAMPLE_RATE, Wave, normalised
 
@@ -132,9 +133,33 @@ def test_equal_lengths_need_no_padding(tmp_path: Path) -> None:
     assert torch.equal(inputs[1::2].mask_BT, inputs.mask_BT[1::2])
 
 
+def test_all_frames_that_both_have_are_learnt_and_none_is_hidden(tmp_path: Path) -> None:
+    waves = [clips(4)[0][:6400], clips(4)[1][:5000]]  # 19 and 15 frames of the network
+    targets = TargetCache(tmp_path, FilterTeacher(fewer=1)).prepare(waves)
+    data = SpeechBatches(config=tiny_config(), waves=waves, targets=targets, batch_seconds=3.0,
+                         seed=0, learn="all")
+    inputs, _ = data.batch(0)
+    assert not inputs.mask_BT.any()
+    assert inputs.learnt_BT.shape == (2, 19)
+    assert sorted(inputs.learnt_BT.sum(1).tolist()) == [14, 19]  # the teacher has 14 and 19
+    hidden = SpeechBatches(config=tiny_config(), waves=waves, targets=targets, batch_seconds=3.0,
+                           seed=0, learn="all", masking=SpanMasking(prob=0.3, length=2))
+    inputs, _ = hidden.batch(0)
+    assert 0 < int(inputs.mask_BT.sum()) < int(inputs.learnt_BT.sum())
+    assert not (inputs.mask_BT & ~inputs.learnt_BT).any()
+
+
+def test_frames_must_be_named_and_some_must_be_learnt(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="learn 'some' is none of masked, all"):
+        batches(tmp_path, learn="some")
+    with pytest.raises(InputError, match="none is masked; mask some, or learn all"):
+        batches(tmp_path, masking=NOTHING)
+
+
 def test_identity_knows_all_that_decides_the_batches(tmp_path: Path) -> None:
     kinds = [batches(tmp_path), batches(tmp_path, seed=4), batches(tmp_path, batch_seconds=2.5),
-             batches(tmp_path, waves=clips(11)), batches(tmp_path, waves=clips(12, seed=1))]
+             batches(tmp_path, waves=clips(11)), batches(tmp_path, waves=clips(12, seed=1)),
+             batches(tmp_path, learn="all")]
     assert len({str(data.identity()) for data in kinds}) == len(kinds)
     assert kinds[0].identity() == batches(tmp_path).identity()
 

@@ -25,7 +25,7 @@ from nas.core.rng import derive_rng
 from supernets.hubert.batches import SpeechBatches
 from supernets.hubert.supernet import HubertSupernet
 from supernets.hubert.training import (
-    MaskedL1,
+    FeatureL1,
     StagedTraining,
     distillation_loss,
     predicted,
@@ -161,7 +161,7 @@ def test_a_sandwichs_share_of_teaching_is_the_difference_from_the_first(tmp_path
     net, (inputs, targets) = student(), data.batch(0)
     archs = Sandwich(n_random=1)(net.space, derive_rng(SECOND.seed, "sampling", index=0))
     first, *others = (predicted(net, inputs, arch) for arch in archs)
-    loss = MaskedL1()(inputs, targets)
+    loss = FeatureL1()(inputs, targets)
     total = loss(first) + sum(0.5 * (other - first.detach()).abs().mean() + 0.5 * loss(other)
                               for other in others)
     (total / 3).backward()
