@@ -11,6 +11,8 @@ from cli.options import Json, Supernet, Threads
 if TYPE_CHECKING:
     from nas.pipeline.events import Watcher
 
+_LISTS = {"objectives", "proxy", "compare", "search_speakers", "test_speakers"}
+
 
 def search(
     context: typer.Context,
@@ -38,8 +40,20 @@ def search(
         help="Weights that a training starts with: inherited or scratch.")] = "inherited",
     train_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     data: Annotated[Path | None, typer.Option(
-        help="Folder of the training images, as for `nas train`; the supernet's own if "
-             "absent.")] = None,
+        help="Folder of the training images, as for `nas train`; the supernet's own if absent. "
+             "Of a speech supernet: labelled clips that networks are validated on.")] = None,
+    pattern: Annotated[str | None, typer.Option(
+        help="What names of clips say, such as {label}_{speaker}_{take}.wav; with a slash, of "
+             "their paths in --data.")] = None,
+    field: Annotated[str, typer.Option(
+        help="What is to be told from a clip: label or speaker.")] = "label",
+    search_speakers: Annotated[str, typer.Option(
+        help="Speakers to validate on, with commas; by default the last but one by name.")] = "",
+    test_speakers: Annotated[str, typer.Option(
+        help="Speakers for the test error, with commas; by default the last by name.")] = "",
+    resample: Annotated[bool, typer.Option(
+        "--resample", help="Resample clips that are not of 16 kHz instead of refusing them.")]
+        = False,
     searcher: Annotated[str, typer.Option(
         help="See `nas list searchers`; or optuna:MODULE:CLASS, any sampler of Optuna's.")]
         = "linas",
@@ -95,7 +109,8 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, proxy,
-         surrogate, evaluation, train_epochs, train_from, train_lr, data, searcher,
+         surrogate, evaluation, train_epochs, train_from, train_lr, data, pattern, field,
+         search_speakers, test_speakers, resample, searcher,
          searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
          compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
          attempts, threads, precision, batch, seed, storage, study, join, out)
@@ -150,7 +165,7 @@ def _given(context: typer.Context) -> dict[str, Any]:
         if name not in ("config", "resume", "json") and source is not None \
                 and source.name != "DEFAULT":
             values[name] = value
-    for name in {"objectives", "proxy", "compare"} & values.keys():
+    for name in _LISTS & values.keys():
         values[name] = tuple(part.strip() for part in values[name].split(","))
     if "searcher_option" in values:
         values["searcher_options"] = values.pop("searcher_option")

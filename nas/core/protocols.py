@@ -30,17 +30,34 @@ class Signature:
         input: Name of the input.
         output: Name of the output.
         axes: Names of the input's first axes, all that have no fixed size.
+        shortest: Smallest size of each of these but the batch's.
     """
 
     input: str = "input"
     output: str = "logits"
     axes: tuple[str, ...] = ("batch",)
+    shortest: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a task's ``error`` is, for people.
+
+    Attributes:
+        error: In one line; empty where it is what everybody expects: inputs classified wrongly.
+        inputs: What it is found on, in the plural.
+    """
+
+    error: str = ""
+    inputs: str = "images"
 
 
 class Task(Protocol):
     """What inputs, loss and quality mean: images, speech, visual tokens.
 
-    One whose exported networks have other names or free axes than `Signature` has a `signature`.
+    One whose exported networks have other names or free axes than `Signature` has a `signature`;
+    one whose error is not the share of images that are classified wrongly has a `quality`. One
+    whose test inputs are no tensors of one shape has `export_inputs`.
     """
 
     def example_inputs(self, batch: int, rng: np.random.Generator) -> Any:
@@ -63,6 +80,25 @@ def signature_of(task: Task) -> Signature:
     """Returns a task's signature, or that of images where it has none."""
     found: Signature = getattr(task, "signature", Signature())
     return found
+
+
+def quality_of(task: Task) -> Quality:
+    """Returns what a task's error is, or that of images where it does not say."""
+    found: Quality = getattr(task, "quality", Quality())
+    return found
+
+
+def export_inputs_of(task: Task) -> "Iterable[Tensor]":
+    """Yields batches of the test split's inputs, tensors (N, …) of one shape but for N.
+
+    They come from a task's `export_inputs`, a method without arguments that returns one such
+    tensor, or else from its batches.
+    """
+    if hasattr(task, "export_inputs"):
+        yield task.export_inputs()
+    else:
+        for inputs, _ in task.batches("test"):
+            yield inputs
 
 
 class Supernet(Protocol):

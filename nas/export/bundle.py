@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from nas.core.arch import Arch
 from nas.core.errors import ExportError, InputError
 from nas.core.files import os_error_line, sha256, sweep, whole_folder, write_synced
-from nas.core.protocols import Task, signature_of
+from nas.core.protocols import Signature, Task, export_inputs_of, signature_of
 from nas.core.rng import derive_rng
 from nas.export.manifest import (
     ARCH,
@@ -37,9 +38,10 @@ from nas.export.manifest import (
     TensorEntry,
 )
 from nas.export.onnx import export_onnx
-from nas.export.parity import TOLERANCE, F32Array, compare, open_session, run
+from nas.export.parity import TOLERANCE, F32Array, at_other_sizes, compare, open_session, run
 
 REFERENCE_INPUTS = 16
+OTHER_INPUTS = 4  # of other sizes, where axes beyond the batch's are free
 PARITY_INPUTS = 256
 VERSIONS = ("nas-service", "torch", "timm", "onnx", "onnxruntime", "numpy")
 
@@ -76,15 +78,14 @@ def write_bundle(folder: Path, *, arch: Arch, module: nn.Module, task: Task,
             raise InputError(f"metric {name!r} of network {arch.digest} is {value}")
     try:
         with whole_folder(folder) as temporary:
-            inputs = first_inputs(task)
-            with torch.inference_mode():
-                answers = inputs, module(inputs)
-            model = _write_network(temporary, arch, module, task, answers)
+            answers, others = _answers(module, first_inputs(task), signature_of(task))
+            model = _write_network(temporary, arch, module, task, answers, others)
             manifest = Manifest(
                 arch_digest=arch.digest, space_id=arch.space_id, metrics=dict(metrics),
                 costs=counts, provenance=dict(provenance), onnx=_describe(model),
                 buffers=_buffers(module),
-                parity=_check_parity((temporary / ONNX).read_bytes(), *answers),
+                parity=_check_parity((temporary / ONNX).read_bytes(), answers, others,
+                                     signature_of(task)),
                 versions={name: _version(name) for name in VERSIONS},
                 finetuned=finetuned,
                 files={name: file_entry((temporary / name).read_bytes()) for name in HASHED})
@@ -119,7 +120,7 @@ def first_inputs(task: Task) -> Tensor:
         ExportError: There are fewer than `REFERENCE_INPUTS`.
     """
     parts: list[Tensor] = []
-    for inputs, _ in task.batches("test"):
+    for inputs in export_inputs_of(task):
         parts.append(inputs.cpu())
         if sum(map(len, parts)) >= PARITY_INPUTS:
             break
@@ -130,11 +131,28 @@ def first_inputs(task: Task) -> Tensor:
     return found
 
 
-def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
-                   answers: tuple[Tensor, Tensor]) -> onnx.ModelProto:
+_Answers = tuple[Tensor, Tensor]  # inputs, and what torch gives for them
+
+
+def _answers(module: nn.Module, inputs: Tensor, names: Signature
+             ) -> tuple[_Answers, dict[str, _Answers]]:
+    # To the inputs, and to some of other sizes, by name.
+    resized = at_other_sizes(inputs[:OTHER_INPUTS].numpy(), free=len(names.axes) - 1,
+                             shortest=names.shortest)
+    with torch.inference_mode():
+        others = {name: (tensor, module(tensor)) for name, values in resized.items()
+                  for tensor in [torch.from_numpy(values)]}
+        return (inputs, module(inputs)), others
+
+
+def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task, answers: _Answers,
+                   others: Mapping[str, _Answers]) -> onnx.ModelProto:
     write_synced(folder / ARCH, arch.to_json().encode())
     inputs, logits = (tensor[:REFERENCE_INPUTS].contiguous() for tensor in answers)
-    write_synced(folder / REFERENCE, save({"inputs": inputs, "logits": logits}))
+    reference = {"inputs": inputs, "logits": logits}
+    for name, (resized, found) in others.items():
+        reference |= {f"inputs_{name}": resized, f"logits_{name}": found.contiguous()}
+    write_synced(folder / REFERENCE, save(reference))
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     try:
         weights = save(state)
@@ -148,19 +166,30 @@ def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task,
                        output_names=(names.output,), axes=names.axes)
 
 
-def _check_parity(model: bytes, inputs: Tensor, logits: Tensor) -> ParityEntry:
+def _check_parity(model: bytes, answers: _Answers, others: Mapping[str, _Answers],
+                  names: Signature) -> ParityEntry:
     session = open_session(model)
+    few = tuple(tensor[:REFERENCE_INPUTS] for tensor in answers)
+    differences = [_difference(session, *answers, batch=len(answers[0])),
+                   _difference(session, *few, batch=1)]
+    differences += [_difference(session, *pair, batch=batch) for pair in others.values()
+                    for batch in (len(pair[0]), 1)]
+    inputs = answers[0]
+    sizes = {name: tuple(int(tensor.shape[axis]) for tensor, _ in (answers, *others.values()))
+             for axis, name in enumerate(names.axes) if axis > 0}
+    return ParityEntry(inputs=len(inputs), top1_changed=0, tolerance=TOLERANCE,
+                       max_abs_diff=max(differences), sizes=sizes or None)
+
+
+def _difference(session: Any, inputs: Tensor, logits: Tensor, *, batch: int) -> float:
     x: F32Array = inputs.numpy()
     reference: F32Array = logits.numpy()
-    together = compare(reference, run(session, x, batch=len(x)))
-    few = slice(0, REFERENCE_INPUTS)
-    single = compare(reference[few], run(session, x[few], batch=1))
-    for parity, batch in ((together, len(x)), (single, 1)):
-        if not parity.ok:
-            raise ExportError(f"ONNX Runtime differs from torch at batch {batch}: {parity}; the "
-                              "network was not exported")
-    return ParityEntry(inputs=len(x), top1_changed=0, tolerance=TOLERANCE,
-                       max_abs_diff=max(together.max_abs_diff, single.max_abs_diff))
+    parity = compare(reference, run(session, x, batch=batch))
+    if not parity.ok:
+        shape = "×".join(map(str, (batch, *x.shape[1:])))
+        raise ExportError(f"ONNX Runtime differs from torch at batch {batch} ({shape}): {parity}; "
+                          "the network was not exported")
+    return parity.max_abs_diff
 
 
 def _describe(model: onnx.ModelProto) -> OnnxEntry:

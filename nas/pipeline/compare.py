@@ -13,7 +13,7 @@ from nas.core.protocols import Executor
 from nas.core.trial import Outcome
 from nas.pipeline.compare_figures import compared, curves
 from nas.pipeline.compare_picture import draw_comparison
-from nas.pipeline.compose import Parts, check_searcher, compose, load_supernet
+from nas.pipeline.compose import Parts, check_searcher, compose, searched_supernet
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
@@ -46,7 +46,7 @@ def run_comparison(config: SearchConfig, *, watch: Watcher = silent) -> SearchRe
         check_searcher(name)
     config = config.model_copy(update={"out": RunDir.new_path(config),
                                        "seeds": config.seeds or SEEDS})
-    supernet = load_supernet(config.supernet)
+    supernet = searched_supernet(config, watch=watch)
     parts = None
     for name in config.compare:  # each of them can be made, or nothing is
         parts = compose(_single(config, name, config.seed), watch=watch, supernet=supernet,

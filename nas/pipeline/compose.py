@@ -34,7 +34,7 @@ from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design, require_trained
 from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
-from nas.pipeline.events import Event, Watcher
+from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.gate import compose_gate
 from nas.pipeline.knowledge import (
     bound_excess,
@@ -43,6 +43,7 @@ from nas.pipeline.knowledge import (
     make_predictor,
 )
 from nas.pipeline.metrics import METRICS
+from nas.pipeline.speech import on_clips
 from nas.pipeline.trained import inherited_networks, trained_evaluator
 from nas.search.factory import make_searcher
 from nas.search.registry import SEARCHERS
@@ -86,7 +87,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
     """
     check_searcher(config.searcher)
     executor_type = EXECUTORS.get(config.executor).resolve()
-    supernet = load_supernet(config.supernet) if supernet is None else supernet
+    supernet = searched_supernet(config, watch=watch) if supernet is None else supernet
     if profile is None:
         profile = device_profile(config, supernet, watch=watch)
     else:
@@ -167,6 +168,16 @@ def resources(config: SearchConfig) -> Resources:
     """Returns what the configuration gives an executor."""
     return Resources(workers=config.workers, gpus_per_trial=config.gpus_per_trial,
                      address=config.ray_address, attempts=config.attempts)
+
+
+def searched_supernet(config: SearchConfig, *, watch: Watcher = silent) -> Supernet:
+    """Returns the supernet of a search, validated on what the configuration says.
+
+    Raises:
+        InputError: There is none of that name, or an option that it has no use for.
+        DataError: Clips of speech that cannot be used.
+    """
+    return on_clips(load_supernet(config.supernet), config, watch=watch)
 
 
 def load_supernet(name: str) -> Supernet:

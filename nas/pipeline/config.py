@@ -26,6 +26,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # What may differ when a search goes on: where its trials run cannot change them.
 EXECUTION = ("executor", "workers", "gpus_per_trial", "ray_address", "attempts")
+# What a ledger knows by the digest of what was read: see `nas.pipeline.search.inputs`.
+DATA = ("data", "pattern", "field", "search_speakers", "test_speakers", "resample")
 _SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
 
 # What is different by default where networks are trained.
@@ -50,8 +52,15 @@ class SearchConfig(BaseModel):
         train_epochs: Passes over the training images, of each network.
         train_from: Whether a training starts with the supernet's weights or with new ones.
         train_lr: Peak learning rate; None: as `nas.pipeline.trained` has it.
-        data: Folder whose training images (as for `nas train`) networks are trained on; None:
-            the supernet's own training images, or ``train_calib``.
+        data: Of a supernet of images, the folder whose training images (as for `nas train`)
+            networks are trained on; None: the supernet's own training images, or ``train_calib``.
+            Of one of speech, a folder of labelled clips that a probe of each network is validated
+            on; None: windows of its own, on which the distillation loss is.
+        pattern: What the names of these clips say: see `supernets.tasks.audio_names.fields_of`.
+        field: What the probe is to tell: what is said, or who says it.
+        search_speakers: Whose clips are validated on; the last by name of the others if absent.
+        test_speakers: Whose clips are tested on; the last by name if absent.
+        resample: Whether clips of other sample rates are resampled instead of refused.
         searcher: A registered name or ``module:attribute``.
         searcher_options: Keyword → value, for the searcher.
         budget: Full validations.
@@ -95,6 +104,11 @@ class SearchConfig(BaseModel):
     train_from: Literal["inherited", "scratch"] = "inherited"
     train_lr: float | None = Field(default=None, gt=0)
     data: Path | None = None
+    pattern: str | None = None
+    field: Literal["label", "speaker"] = "label"
+    search_speakers: tuple[str, ...] = ()
+    test_speakers: tuple[str, ...] = ()
+    resample: bool = False
     searcher: str = "linas"
     searcher_options: Annotated[dict[str, Scalar], BeforeValidator(options)] = {}
     budget: int = Field(default=64, ge=1)
@@ -165,7 +179,7 @@ class SearchConfig(BaseModel):
         """Returns what a ledger must agree on to belong to this search."""
         return self.model_dump(mode="json", exclude_none=True, exclude={
             "out", "storage", "study", "join", "require_measured", "patience", "time_limit",
-            "stop_at", "compare", "seeds", "data", *EXECUTION})
+            "stop_at", "compare", "seeds", *DATA, *EXECUTION})
 
 
 def make_config(values: dict[str, Any]) -> SearchConfig:

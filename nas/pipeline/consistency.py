@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from nas.pipeline.config import SearchConfig
 
 _ONE_MACHINE = ("serial", "process")
+_CLIPS = ("pattern", "field", "search_speakers", "test_speakers", "resample")
+
+
+def clip_options(config: "SearchConfig") -> list[str]:
+    """Returns the options about clips of speech that are not at their defaults."""
+    fields = type(config).model_fields
+    return [name for name in _CLIPS if getattr(config, name) != fields[name].default]
 
 
 def contradiction(config: "SearchConfig") -> str | None:
@@ -33,7 +40,7 @@ def contradiction(config: "SearchConfig") -> str | None:
         return "--join needs the --storage that the processes share"
     if config.join and config.study is None and config.out is None:
         return "--join needs the name of the study that the processes share: give --study"
-    return _wrong_training(config) or _wrong_comparison(config)
+    return _wrong_clips(config) or _wrong_training(config) or _wrong_comparison(config)
 
 
 def _wrong_training(config: "SearchConfig") -> str | None:
@@ -45,9 +52,20 @@ def _wrong_training(config: "SearchConfig") -> str | None:
         return None
     if config.executor == "tune":
         return "--executor tune runs trainings; it needs --evaluation trained"
-    for name in ("train_epochs", "train_from", "train_lr", "data"):
+    for name in ("train_epochs", "train_from", "train_lr"):
         if getattr(config, name) != type(config).model_fields[name].default:
             return f"--{name.replace('_', '-')} is for --evaluation trained"
+    return None
+
+
+def _wrong_clips(config: "SearchConfig") -> str | None:
+    # Whether the supernet is one of speech at all is not known before it is loaded.
+    for name in clip_options(config):
+        option = f"--{name.replace('_', '-')}"
+        if config.data is None:
+            return f"{option} says which clips of --data are what; give both or none"
+        if config.field == "speaker" and name.endswith("speakers"):
+            return f"{option} holds speakers out, whom --field speaker is to tell apart; drop one"
     return None
 
 

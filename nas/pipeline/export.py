@@ -12,13 +12,14 @@ from hardware_profiles.profile import HardwareProfile
 from nas.core.arch import Arch
 from nas.core.costs import UNITS
 from nas.core.errors import InputError
-from nas.core.protocols import Supernet, Task
+from nas.core.protocols import Supernet, Task, signature_of
 from nas.core.trial import Outcome
 from nas.export.bundle import write_bundle
+from nas.export.example import add_wav_example
 from nas.export.features import add_features
 from nas.export.manifest import ARCH, MANIFEST, WEIGHTS, Manifest, read_manifest
 from nas.export.opened import OpenedBundle, open_bundle
-from nas.pipeline.compose import load_supernet
+from nas.pipeline.compose import searched_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.int8 import quantise
@@ -63,26 +64,31 @@ class Extras:
         calibration: Images that its ranges come from: see `nas.pipeline.calibration`.
         features: Whether to add the feature file.
         indices: Of the stages in it, as timm counts them; None for all.
+        example: What the script that runs the network takes, ``"wav"``; None for no script.
 
     Raises:
-        InputError: Images or stages for a file that is not asked for.
+        InputError: Images or stages for a file that is not asked for, or another example.
     """
 
     int8: bool = False
     calibration: Path | None = None
     features: bool = False
     indices: Sequence[int] | None = None
+    example: str | None = None
 
     def __post_init__(self) -> None:
         if self.calibration is not None and not self.int8:
             raise InputError("--calibration is for --precision int8; give both or none")
         if self.indices is not None and not self.features:
             raise InputError("--out-indices is for --features; give both or none")
+        if self.example not in (None, "wav"):
+            raise InputError(f"--example {self.example}: there is one that takes a wav file; give "
+                             "--example wav")
 
     @property
     def any(self) -> bool:
         """Whether there is something to add."""
-        return self.int8 or self.features
+        return self.int8 or self.features or self.example is not None
 
 
 def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None = None,
@@ -110,7 +116,7 @@ def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None 
     if digest is None:
         digest, out = _winner(run, out, extras), run.best
     folder = out or run_dir / digest
-    supernet = load_supernet(config.supernet)
+    supernet = searched_supernet(config, watch=watch)
     bundle = finished_bundle(folder, digest) if extras.any else None
     if bundle is None:
         outcome = _validated(run, config, supernet, digest)
@@ -132,7 +138,8 @@ def _winner(run: RunDir, out: Path | None, extras: Extras) -> str:
                          f"{run.path}, or give the --digest of a validated network")
     if not extras.any:
         raise InputError(f"{run.best} is the bundle of the winner; give --digest for another "
-                         "network, or --precision int8 or --features for more files in it")
+                         "network, or --precision int8, --features or --example for more files in "
+                         "it")
     return open_bundle(run.best).manifest.arch_digest
 
 
@@ -149,6 +156,10 @@ def _validated(run: RunDir, config: SearchConfig, supernet: Supernet, digest: st
 
 def _add(bundle: OpenedBundle, supernet: Supernet, config: SearchConfig, extras: Extras,
          watch: Watcher) -> None:
+    if extras.example:
+        add_wav_example(bundle, signature_of(supernet.task))
+        bundle = open_bundle(bundle.folder)
+        watch(Event("example", 1, 1))
     if extras.int8:
         quantise(bundle, supernet.task, config, calibration=extras.calibration, watch=watch)
         bundle = open_bundle(bundle.folder)

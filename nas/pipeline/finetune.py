@@ -24,7 +24,7 @@ from nas.export.bundle import write_bundle
 from nas.export.manifest import ARCH, WEIGHTS, FinetunedEntry
 from nas.export.opened import OpenedBundle, open_bundle
 from nas.export.verify import verify_bundle
-from nas.pipeline.compose import load_supernet
+from nas.pipeline.compose import searched_supernet
 from nas.pipeline.config import validated
 from nas.pipeline.device import one_thread
 from nas.pipeline.distilled import Distilled
@@ -111,7 +111,7 @@ def finetune(request: FinetuneRequest, *, watch: Watcher = silent) -> Finetuned:
     with run.held(), _going_on(), one_thread():
         _settle(run)
         bundle = open_bundle(run.best)
-        return _finetune(request, run, load_supernet(config.supernet), bundle, watch)
+        return _finetune(request, run, searched_supernet(config, watch=watch), bundle, watch)
 
 
 def _finetune(request: FinetuneRequest, run: RunDir, supernet: Supernet, bundle: OpenedBundle,

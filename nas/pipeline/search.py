@@ -37,6 +37,7 @@ from nas.pipeline.run_dir import RunDir
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 from nas.search.stopping import StopRule, any_of, patience, target, time_limit
+from supernets.tasks.probed_speech import ProbedSpeech
 
 VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
 
@@ -162,6 +163,9 @@ def inputs(parts: Parts) -> dict[str, str]:
             flat = tensor.detach().cpu().reshape(-1).contiguous()
             digest.update(flat.view(torch.uint8).numpy().data)
         found["weights"] = digest.hexdigest()[:12]
+    task = parts.supernet.task
+    if isinstance(task, ProbedSpeech):
+        found["clips"] = task.identity
     if isinstance(parts.evaluate, TrainedEvaluator):
         found["training"] = parts.evaluate.identity
     return found

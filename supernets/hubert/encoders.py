@@ -17,6 +17,7 @@ from supernets.hubert.frontend import kept_frames
 from supernets.hubert.plain import PlainHubert
 from supernets.hubert.presets import BASE
 from supernets.hubert.supernet import HubertSupernet
+from supernets.hubert.wave_supernet import WaveEncoder
 from supernets.hubert.whisper import WhisperTeacher
 from supernets.tasks.speech_encoders import SpeechEncoder
 
@@ -35,6 +36,26 @@ def hubert_encoder(module: nn.Module) -> SpeechEncoder:
         found = module(wave_BS, attention_mask=(~padding_mask_BS).long(), output_hidden_states=True)
         states = found.hidden_states
         return states, kept_frames(config, (~padding_mask_BS).sum(1), states[0].shape[1])
+
+    return encode
+
+
+def wave_encoder(module: nn.Module) -> SpeechEncoder:
+    """Returns that of what is searched and exported: a function of waveforms (B, S) alone.
+
+    A `WaveEncoder` has the states of the encoder in it. Of anything else, such as an exported
+    file, there is the one output (B, T, E); it knows no padding, and is asked for clip after clip.
+    """
+    if isinstance(module, WaveEncoder):
+        return hubert_encoder(module.encoder)
+
+    def encode(wave_BS: Tensor, padding_mask_BS: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        states = [module(wave_S[None, :int(samples)])[0] for wave_S, samples
+                  in zip(wave_BS, (~padding_mask_BS).sum(1), strict=True)]
+        frames_B = torch.tensor([len(state_TE) for state_TE in states], device=wave_BS.device)
+        padded_BTE = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        return [padded_BTE], torch.arange(padded_BTE.shape[1],
+                                          device=wave_BS.device) < frames_B[:, None]
 
     return encode
 

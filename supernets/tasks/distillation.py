@@ -5,7 +5,7 @@ Legend: N windows, B batch, S samples, T frames, D features of the teacher, E wi
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.core.errors import DataError, EvaluationError
-from nas.core.protocols import Batch, Signature
+from nas.core.errors import DataError, EvaluationError, InputError
+from nas.core.protocols import Batch, Quality, Signature
 from supernets.tasks import classification
-from supernets.tasks.waves import SAMPLE_RATE, normalised
+from supernets.tasks.waves import EPSILON, SAMPLE_RATE, clip_samples, normalised
 
 _FULL_SCALE = 32768.0  # of int16
 
@@ -59,6 +59,8 @@ class FeatureDistillation:
         splits: Name → windows; any of `classification.SPLITS`.
         batch_size: Of `batches`.
         device: Where batches lie.
+        shortest: Samples of the shortest clip that the networks take.
+        example_samples: Of `example_inputs`, which costs are counted on; None: those of a window.
 
     Raises:
         DataError: An unknown split, none, or targets of another width than the head's.
@@ -68,8 +70,11 @@ class FeatureDistillation:
     splits: Mapping[str, TaughtWindows] = field(repr=False)
     batch_size: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shortest: int = 1
+    example_samples: int | None = None
 
-    signature = Signature(input="wave", output="last_hidden_state", axes=("batch", "samples"))
+    quality = Quality("distance from the teacher's features, in % of that of a network that has "
+                      "learnt nothing", inputs="windows")
 
     def __post_init__(self) -> None:
         classification.check_splits(self.splits)
@@ -85,9 +90,33 @@ class FeatureDistillation:
         """Of a window."""
         return int(next(iter(self.splits.values())).waves_NS.shape[1])
 
+    @property
+    def signature(self) -> Signature:
+        """Of an exported encoder: clips of a batch are equally long, and of any length."""
+        return Signature(input="wave", output="last_hidden_state", axes=("batch", "samples"),
+                         shortest=self.shortest)
+
+    @property
+    def clip_seconds(self) -> float:
+        """Length of the clips that costs are counted on."""
+        return (self.example_samples or self.samples) / SAMPLE_RATE
+
+    def with_clips(self, seconds: float) -> "FeatureDistillation":
+        """Returns the task with costs counted on clips of another length; it validates as before.
+
+        Raises:
+            InputError: No length, one below the shortest clip, or one beyond `LONGEST_S`.
+        """
+        samples = clip_samples(seconds)
+        if samples < self.shortest:
+            raise InputError(f"--seconds {seconds:g}: the shortest clip is "
+                             f"{self.shortest / SAMPLE_RATE:g} s ({self.shortest} samples)")
+        return replace(self, example_samples=samples)
+
     def example_inputs(self, batch: int, rng: np.random.Generator) -> Tensor:
         """Returns noise (batch, samples), distributed as normalised windows."""
-        values = rng.standard_normal((batch, self.samples), dtype=np.float32)
+        values = rng.standard_normal((batch, self.example_samples or self.samples),
+                                     dtype=np.float32)
         return torch.from_numpy(values).to(self.device)
 
     def batches(self, split: str) -> Iterator[Batch]:
@@ -138,9 +167,11 @@ class FeatureDistillation:
 
     def onnx_metadata(self) -> Mapping[str, str]:
         """Returns how a clip is prepared, as a JSON text."""
-        return {"preprocessing": json.dumps(PREPROCESSING)}
+        return {"preprocessing": json.dumps({**PREPROCESSING, "min_samples": self.shortest})}
 
 
-# Of a clip, which may have any length; see `normalised`.
+# Of a clip, which may have any length: less its mean, through the root of its variance plus
+# epsilon, as `normalised` does. There is no mask for padding, which the network would hear.
 PREPROCESSING = {"input": "wave", "layout": "BS", "sample_rate": SAMPLE_RATE, "channels": 1,
-                 "normalise": True}
+                 "normalise": True, "epsilon": EPSILON,
+                 "padding": "none: clips of one batch are equally long, others run one by one"}

@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.core.errors import DataError
+from nas.core.errors import DataError, InputError
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform
 
+LONGEST_S = 600.0  # of a clip that costs are counted on: memory grows with its square
+
 Wave = NDArray[np.float32]  # (S,), of 16 kHz, in −1 … 1
 
-_EPSILON = 1e-7  # of a variance, as in transformers' Wav2Vec2FeatureExtractor
+EPSILON = 1e-7  # of a variance, as in transformers' Wav2Vec2FeatureExtractor
 
 
 def check_clip(wave_S: Wave, index: int) -> None:
@@ -29,8 +31,20 @@ def check_clip(wave_S: Wave, index: int) -> None:
         raise DataError(f"clip {index} has samples that are not finite; leave it out")
 
 
+def clip_samples(seconds: float) -> int:
+    """Returns the samples of a clip of this length.
+
+    Raises:
+        InputError: No length, or more than `LONGEST_S`.
+    """
+    if not 0.0 < seconds <= LONGEST_S:  # NaN compares false
+        raise InputError(f"--seconds {seconds:g}: the length of a clip is above 0 and at most "
+                         f"{LONGEST_S:g}")
+    return round(seconds * SAMPLE_RATE)
+
+
 def normalised(wave_S: Wave) -> Wave:
     """Returns a clip of mean 0 and variance 1, as HuBERTs with layer norm in front want it."""
     centred = wave_S - wave_S.mean(dtype=np.float64)
-    scaled: Wave = (centred / np.sqrt(np.square(centred).mean() + _EPSILON)).astype(np.float32)
+    scaled: Wave = (centred / np.sqrt(np.square(centred).mean() + EPSILON)).astype(np.float32)
     return scaled

@@ -125,7 +125,6 @@ def test_other_images_are_another_search(folder: Path, tmp_path: Path, idx_folde
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"evaluation": "inherited", "train_epochs": 3}, "--train-epochs is for --evaluation trained"),
-    ({"evaluation": "inherited", "data": "x"}, "--data is for --evaluation trained"),
     ({"evaluation": "inherited", "executor": "tune"}, "it needs --evaluation trained"),
     ({"cascade": True}, "drop it from --evaluation trained"),
     ({"compare": ("random", "evolution")}, "drop --evaluation trained"),
@@ -136,6 +135,18 @@ def test_other_images_are_another_search(folder: Path, tmp_path: Path, idx_folde
 def test_options_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_config({"evaluation": "trained", **changes})
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({}, "--data is for --evaluation trained"),
+    ({"pattern": "{label}.wav"}, "--pattern is for supernets of speech"),
+    ({"evaluation": "trained", "resample": True}, "--resample is for supernets of speech")])
+def test_options_that_images_do_not_have(folder: Path, tmp_path: Path, idx_folder: Path,
+                                         changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run_search(make_config({"supernet": str(folder), "data": idx_folder,
+                                "out": tmp_path / "run", **changes}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_trained_evaluation_has_defaults_of_its_own() -> None:
