@@ -1,39 +1,47 @@
-"""Trains `hubert-tiny` in two stages on spoken prompts, with Whisper's encoder as the teacher.
+"""Trains the shipped `hubert-digits`, with Whisper's encoder as the teacher; resumable.
 
-The prompts are those of asterisk-core-sounds-en-g722 (Debian; CC-BY 3.0), decoded and cut into
-pieces of 15 s at most; or, with `--data`, any folder of 16 kHz audio files. Targets, checkpoints
-and the log of losses are kept in the work folder: a stopped run goes on there, and `--minutes`
-stops one. At the end the weights are in ``hubert-tiny.safetensors``, in half precision.
+Needs the prompts of Debian's asterisk-core-sounds-it-g722 and -ru-g722 and PyPI's G722. A share of
+them is held out: their windows are what the supernet validates on. Targets, checkpoints and the log
+of losses are kept in the work folder: a stopped run goes on there, and `--minutes` stops one. The
+recipe is in docs/benchmarks.md, where the figures of what came of it are, too.
 
-    python tests/benchmarks/train_hubert_digits.py --teacher WHISPER.safetensors --work DIR
+    python tests/benchmarks/train_hubert_digits.py --teacher WHISPER.safetensors --work DIR \
+        --out supernets/shipped/hubert_digits
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from _prompts import LANGUAGES, PROMPTS, held_out, prompts, varied
 
+from nas.core.files import sha256
+from nas.core.rng import derive_rng
 from nas.pipeline.device import keep_freed_memory, one_thread
 from supernets.hubert.batches import SpeechBatches
 from supernets.hubert.presets import TINY
+from supernets.hubert.stored import save_supernet
 from supernets.hubert.supernet import HubertSupernet
 from supernets.hubert.targets import TargetCache
 from supernets.hubert.teacher import check_rates
 from supernets.hubert.training import StagedTraining
+from supernets.hubert.wave_supernet import WaveSupernet
 from supernets.hubert.whisper import open_whisper
-from supernets.tasks.audio_clips import open_clips
+from supernets.tasks.distillation import FeatureDistillation, TaughtWindows
 from supernets.tasks.waves import SAMPLE_RATE, Wave
 from supernets.training.trainer import Progress, TrainConfig
 
-PROMPTS = Path("/usr/share/asterisk/sounds/en")
-LONGEST, SHORTEST = 15 * SAMPLE_RATE, SAMPLE_RATE // 4  # of a piece, in samples
-BATCH_SECONDS = 30.0
+BATCH_SECONDS = 13.0
+CONTEXT_S = 6  # of the teacher, as long as the longest clip
+HELD_OUT = 0.08  # of each language's prompts
+WINDOWS = {"train_calib": 32, "search": 48, "test": 24}  # of one second
 SEED = 0
 
 
@@ -53,20 +61,24 @@ class Log:
     def step(self, stage: int, progress: Progress) -> None:
         """Takes the loss of one step."""
         self.losses.append(progress.loss)
-        if progress.step % 20 == 0 or progress.step == progress.total_steps:
+        if progress.step % 100 == 0 or progress.step == progress.total_steps:
             line = {"stage": stage, "step": progress.step, "of": progress.total_steps,
                     "loss": round(float(np.mean(self.losses)), 4),
                     "learning_rate": progress.learning_rate,
                     "s": round(time.monotonic() - self.started, 1)}
             self.losses.clear()
-            with self.file.open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(line, flush=True)
+            self.write(line)
         self.check()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Adds a line to the log."""
+        with self.file.open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        print(line, flush=True)
 
     def clip(self, done: int, total: int) -> None:
         """Notes a clip that the teacher has heard."""
-        if done % 100 == 0 or done == total:
+        if done % 500 == 0 or done == total:
             print(f"targets of {done} of {total} clips", flush=True)
         self.check()
 
@@ -76,31 +88,53 @@ class Log:
             raise OutOfTimeError
 
 
-def prompts(folder: Path) -> list[Wave]:
-    """Returns the prompts of a folder in pieces; empty files have none."""
-    import G722
+def speech(folder: Path) -> tuple[list[Wave], list[Wave]]:
+    """Returns the clips to learn from, and the prompts that are held out."""
+    clips: list[Wave] = []
+    others: list[Wave] = []
+    for number, language in enumerate(LANGUAGES):
+        learnt, kept = held_out(prompts(folder, language), HELD_OUT,
+                                derive_rng(SEED, "held out", index=number))
+        clips += varied(learnt, seed=SEED + number)
+        others += kept
+    return clips, others
 
-    pieces: list[Wave] = []
-    for file in sorted(folder.rglob("*.g722")):
-        data = file.read_bytes()
-        if data:
-            samples = np.asarray(G722.G722(SAMPLE_RATE, 64_000).decode(data), dtype=np.int16)
-            pieces += cut(samples.astype(np.float32) / 32768)
-    return pieces
+
+def windows(waves: Sequence[Wave], cache: TargetCache) -> dict[str, TaughtWindows]:
+    """Returns the windows of each split, of prompts joined in random order."""
+    rng = derive_rng(SEED, "windows")
+    samples = np.concatenate([waves[place] for place in rng.permutation(len(waves))])
+    count = sum(WINDOWS.values())
+    pieces = samples[:count * SAMPLE_RATE].reshape(count, SAMPLE_RATE)
+    stored = np.round(pieces * 32768).clip(-32768, 32767).astype(np.int16)
+    frames = TINY.frames(SAMPLE_RATE)
+    targets = np.stack([cache.compute(row.astype(np.float32) / 32768)[:frames] for row in stored])
+    found, first = {}, 0
+    for split, number in WINDOWS.items():
+        found[split] = TaughtWindows(stored[first:first + number], targets[first:first + number])
+        first += number
+    return found
 
 
-def cut(wave_S: Wave) -> list[Wave]:
-    """Returns equal pieces that are not too long, none if it is too short or silent."""
-    if len(wave_S) < SHORTEST or np.ptp(wave_S) < 1e-3:
-        return []
-    return list(np.array_split(wave_S, -(-len(wave_S) // LONGEST)))
+def sizes(net: HubertSupernet, splits: Mapping[str, TaughtWindows]) -> dict[str, float]:
+    """Returns the error of the smallest, a middle and the largest network on the search windows."""
+    assert net.prediction_head is not None
+    task = FeatureDistillation(head_DE=net.prediction_head.weight.detach(), splits=splits)
+    space = net.space
+    smallest, largest = (space.extreme(largest=large) for large in (False, True))
+    middle = space.encode([smallest, largest]).mean(0, keepdims=True).astype(np.int64)
+    archs = {"smallest": smallest, "largest": largest,
+             "middle": space.decode(space.canonical_codes(middle))[0]}
+    return {name: round(task.metrics(WaveSupernet(net).extract(arch), task.batches("search"))
+                        ["error"], 3) for name, arch in archs.items()}
 
 
 def configs(epochs: Sequence[int]) -> list[TrainConfig]:
-    """Returns the recipes of both stages."""
-    return [TrainConfig(epochs=count, learning_rate=1e-3, optimizer="adamw", weight_decay=0.01,
-                        warmup_epochs=max(1.0, 0.03 * count), clip_norm=1.0, checkpoint_s=60.0,
-                        seed=SEED + stage) for stage, count in enumerate(epochs)]
+    """Returns the recipes of both stages; a norm behind each sum needs a slow start."""
+    return [TrainConfig(epochs=count, learning_rate=rate, optimizer="adamw", weight_decay=0.01,
+                        warmup_epochs=warmup, clip_norm=1.0, checkpoint_s=60.0, seed=SEED + stage)
+            for stage, (count, rate, warmup) in enumerate(zip(epochs, (6e-4, 6e-4), (0.5, 0.1),
+                                                              strict=True))]
 
 
 def main() -> None:
@@ -108,19 +142,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="folder of audio files in place of the prompts")
+    parser.add_argument("--out", type=Path, required=True, help="supernet folder to write")
     parser.add_argument("--prompts", type=Path, default=PROMPTS)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(40, 120), metavar=("1ST", "2ND"))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(3, 6), metavar=("1ST", "2ND"))
     parser.add_argument("--layers", type=int, default=2, help="last ones of the teacher")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     keep_freed_memory()
     options.work.mkdir(parents=True, exist_ok=True)
     log = Log(options.work / "log.jsonl", options.minutes)
-    waves = ([piece for wave in open_clips(options.data)[0] for piece in cut(wave)]
-             if options.data else prompts(options.prompts))
-    print(f"{len(waves)} clips, {sum(map(len, waves)) / SAMPLE_RATE / 60:.1f} minutes")
-    teacher = open_whisper(options.teacher, last=options.layers)
+    clips, others = speech(options.prompts)
+    minutes = sum(map(len, clips)) / SAMPLE_RATE / 60
+    print(f"{len(clips)} clips, {minutes:.1f} minutes")
+    teacher = open_whisper(options.teacher, last=options.layers, context_s=CONTEXT_S)
     check_rates(TINY, teacher)
     torch.manual_seed(SEED)
     net = HubertSupernet(TINY, target_dim=teacher.dim)
@@ -128,15 +162,27 @@ def main() -> None:
     first, second = configs(options.epochs)
     try:
         with one_thread():
-            data = SpeechBatches(config=TINY, waves=waves, targets=cache.prepare(waves, log.clip),
-                                 batch_seconds=BATCH_SECONDS, seed=SEED)
+            splits = windows(others, cache)
+
+            def epoch(stage: int, number: int) -> None:
+                log.write({"stage": stage, "epoch": number, "error": sizes(net, splits)})
+
+            log.write({"stage": 0, "error": sizes(net, splits)})
+            data = SpeechBatches(config=TINY, waves=clips, targets=cache.prepare(clips, log.clip),
+                                 batch_seconds=BATCH_SECONDS, seed=SEED, learn="all")
             StagedTraining(supernet=net, data=data, folder=options.work, first=first,
-                           second=second, on_step=log.step).run()
+                           second=second, on_step=log.step, on_epoch=epoch).run()
     except OutOfTimeError:
         print("time is over; run it again to go on")
         return
-    save_file({name: tensor.half() for name, tensor in net.state_dict().items()},
-              options.work / "hubert-tiny.safetensors")
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_supernet(options.out, net, splits, {
+        "trained_by": "tests/benchmarks/train_hubert_digits.py",
+        "speech": f"prompts of asterisk-core-sounds, {' and '.join(LANGUAGES)}, CC-BY-3.0; "
+                  f"{len(clips)} clips, {minutes:.0f} minutes",
+        "teacher": f"{options.teacher.name} (MIT), {sha256(options.teacher.read_bytes())[:12]}",
+        "epochs": list(options.epochs), "seed": SEED,
+        "versions": {name: version(name) for name in ("nas-service", "torch", "numpy")}})
 
 
 if __name__ == "__main__":
