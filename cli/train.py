@@ -1,4 +1,4 @@
-"""`nas train`: a folder of images → a supernet."""
+"""`nas train`: a folder of images or of speech → a supernet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,22 +11,37 @@ if TYPE_CHECKING:
     from nas.pipeline.events import Event, Watcher
 
 # Stages whose notes are worth a line of their own.
-_SAID = ("images", "model", "validation", "finished")
+_SAID = ("images", "clips", "model", "validation", "finished")
 
 
 def train(
     context: typer.Context,
     data: Annotated[Path, typer.Option(
         help="Folder of the images: idx files (train-images-idx3-ubyte(.gz) and its three "
-             "companions), or for timm supernets also a folder of images for each class.")],
+             "companions), or for timm supernets also a folder of images for each class; or of "
+             "audio files, at any depth, for supernets of speech.")],
     out: Annotated[Path, typer.Option(
         help="Supernet folder to make; a stopped training there goes on.")],
     supernet: Annotated[str, typer.Option(
-        help="Family member to train anew, or timm:NAME, a model of timm to make elastic.")]
+        help="Family member to train anew (see nas list supernets), or timm:NAME, a model of timm "
+             "to make elastic.")]
         = "mobilenet-fmnist",
     epochs: Annotated[int | None, typer.Option(
         help="Passes over the training images: by default 32, of timm models 30, pretrained ones "
-             "10. 0 makes a timm model elastic without training.")] = None,
+             "10. 0 makes a timm model elastic without training. Of speech, those of stage 2, "
+             "which trains all networks: 120.")] = None,
+    first_epochs: Annotated[int, typer.Option(
+        help="Of speech, passes of stage 1, which trains the largest network.")] = 40,
+    batch_seconds: Annotated[float, typer.Option(help="Speech of a batch.")] = 30.0,
+    learn: Annotated[str, typer.Option(
+        help="Which frames of speech are learnt: masked or all.")] = "masked",
+    mask_prob: Annotated[float | None, typer.Option(
+        help="Share of frames that would be masked, did spans not overlap: 0.65, with --learn all "
+             "none.")] = None,
+    resample: Annotated[bool, typer.Option(
+        "--resample", help="Take audio files of other sample rates than 16 kHz.")] = False,
+    seconds: Annotated[float, typer.Option(
+        help="Of the windows of held-out speech that are validated and tested on.")] = 1.0,
     batch_size: Annotated[int | None, typer.Option(
         help="Images of a batch: 128, of timm models 64.")] = None,
     dataset: Annotated[str | None, typer.Option(
@@ -38,7 +53,8 @@ def train(
         "--pretrained", help="Start with timm's weights, with a new head for other classes.")]
         = False,
     weights: Annotated[Path | None, typer.Option(
-        help="Start with the weights in this file, .safetensors or of torch.save.")] = None,
+        help="Start with the weights in this file, .safetensors or of torch.save; of speech, those "
+             "of LightHuBERT or a HuBERT.")] = None,
     new_head: Annotated[bool, typer.Option(
         "--new-head", help="Take --weights of other classes, with a new head.")] = False,
     image_size: Annotated[int | None, typer.Option(
@@ -50,23 +66,34 @@ def train(
              "activation (the default), magnitude, taylor, none.")] = None,
     calibration: Annotated[int | None, typer.Option(
         help="Training images for batch norm: up to 2048 if absent, fewer large ones.")] = None,
-    rule: Annotated[str, typer.Option(
+    rule: Annotated[str | None, typer.Option(
         help="Which networks a step trains: sandwich, uniform, single-path, best-up, worst-up, "
-             "progressive, or with --front pareto.")] = "sandwich",
+             "progressive, or with --front pareto; by default sandwich, of speech in stage 2 "
+             "single-path.")] = None,
     front: Annotated[Path | None, typer.Option(
         metavar="RUN_DIR", help="Finished search of such a supernet, around whose Pareto front "
                                 "--rule pareto trains.")] = None,
     teacher: Annotated[str | None, typer.Option(
-        metavar="timm:NAME", help="A network that the largest one learns from, too.")] = None,
+        metavar="timm:NAME|PATH", help="A network that the largest one learns from, too; of "
+                                       "speech, a file or folder of Whisper's encoder or a HuBERT."
+        )] = None,
+    teacher_layers: Annotated[int | None, typer.Option(
+        help="Last layers of a teacher of speech that are learnt: 2 of Whisper's, 8 of a HuBERT's."
+        )] = None,
+    instance_norm: Annotated[bool, typer.Option(
+        "--instance-norm/--no-instance-norm",
+        help="Whether each feature of a teacher of speech gets mean 0 and variance 1 over a clip."
+        )] = True,
     teacher_weights: Annotated[Path | None, typer.Option(
         help="File of the teacher's weights; timm's if absent.")] = None,
     optimizer: Annotated[str | None, typer.Option(
-        help="sgd or adamw (the default of timm models).")] = None,
+        help="sgd or adamw (the default of timm models and of speech).")] = None,
     schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
     learning_rate: Annotated[float | None, typer.Option(
-        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002.")] = None,
+        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002, of speech 0.001."
+        )] = None,
     weight_decay: Annotated[float | None, typer.Option(
-        help="0.0001 with sgd, 0.05 with adamw.")] = None,
+        help="0.0001 with sgd, 0.05 with adamw, of speech 0.01.")] = None,
     layer_decay: Annotated[float | None, typer.Option(
         help="Factor on the learning rate from each layer to the one before it.")] = None,
     label_smoothing: Annotated[float, typer.Option(
@@ -76,7 +103,7 @@ def train(
              "is from labels.")] = 1.0,
     accumulation: Annotated[int, typer.Option(help="Batches of one update.")] = 1,
     clip_norm: Annotated[float | None, typer.Option(
-        help="Largest norm of the gradients.")] = None,
+        help="Largest norm of the gradients; of speech 1.")] = None,
     ema_decay: Annotated[float | None, typer.Option(
         help="Of the moving average of the weights, which then is the result.")] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
@@ -107,6 +134,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train every network of a supernet at once."""
+    del (first_epochs, batch_seconds, learn, mask_prob, resample, seconds, teacher_layers,
+         instance_norm)
     del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
          image_size, resolutions, importance, calibration, rule, front, teacher,
          teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,

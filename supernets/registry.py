@@ -18,6 +18,8 @@ SUPERNETS = Registry("supernet", (
           {**_HUBERT, "shipped": True, "config": "supernets.hubert.presets:TINY"}),
     Entry("hubert-tiny", "supernets.hubert.presets:untrained_tiny",
           {**_HUBERT, "config": "supernets.hubert.presets:TINY"}),
+    Entry("hubert", "supernets.hubert.presets:untrained_tiny",  # another name of hubert-tiny
+          {**_HUBERT, "config": "supernets.hubert.presets:TINY"}),
     Entry("hubert-small", "supernets.hubert.presets:untrained_small",
           {**_HUBERT, "config": "supernets.hubert.presets:SMALL"}),
     Entry("hubert-base", "supernets.hubert.presets:untrained_base",

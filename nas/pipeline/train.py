@@ -1,4 +1,4 @@
-"""The use-case of `nas train`: a folder of images → a supernet folder."""
+"""The use-case of `nas train`: a folder of images or of speech → a supernet folder."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +10,7 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.train_origin import origin
 from nas.pipeline.train_request import TrainRequest as TrainRequest
 from nas.pipeline.train_request import make_request as make_request
-from nas.pipeline.train_request import recipe, with_usual_values
+from nas.pipeline.train_usual import recipe, with_usual_values
 from supernets.card import CARD
 from supernets.timm.stored import READABLE
 from supernets.training.checkpoint import Checkpoint
@@ -33,10 +33,13 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
     if request.epochs:
         recipe(request)  # fails before anything is read
     options = origin(request)
-    Checkpoint(path=request.checkpoint, identity=options).check()
+    for path in request.checkpoints:
+        Checkpoint(path=path, identity=options).check()
     finished = request.checkpoint.is_file() and (request.out / CARD).is_file()
     if request.is_timm:
         from nas.pipeline.train_timm import prepare
+    elif request.is_speech:
+        from nas.pipeline.train_speech import prepare
     else:
         from nas.pipeline.train_mobilenet import prepare
     try:
@@ -59,11 +62,14 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
 
 
 def _check_out(request: TrainRequest) -> None:
-    out, checkpoint = request.out, request.checkpoint
+    out = request.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out a folder")
     # Of a training stopped before its first checkpoint.
-    ours = {LOCK, partial_file(checkpoint).name, READABLE, partial_file(out / READABLE).name,
-            request.log_folder.name}
-    if out.is_dir() and not checkpoint.is_file() and {path.name for path in out.iterdir()} - ours:
+    ours = {LOCK, READABLE, partial_file(out / READABLE).name, request.log_folder.name,
+            *(partial_file(path).name for path in request.checkpoints)}
+    if request.is_speech:
+        ours.add(request.targets_folder.name)
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if found - ours and not any(path.is_file() for path in request.checkpoints):
         raise InputError(f"{out} exists and holds no training to resume; give another --out")

@@ -14,7 +14,8 @@ from nas.core.rng import derive_rng
 from nas.pipeline.device import torch_device
 from nas.pipeline.events import Watcher
 from nas.pipeline.train_job import TrainJob, provenance, step_event
-from nas.pipeline.train_request import TrainRequest, recipe, sampling_rule
+from nas.pipeline.train_request import TrainRequest
+from nas.pipeline.train_usual import recipe, sampling_rule
 from supernets.mobilenet.config import MobileNetConfig
 from supernets.mobilenet.stored import save_supernet
 from supernets.mobilenet.supernet import MobileNetSupernet

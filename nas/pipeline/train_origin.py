@@ -1,22 +1,28 @@
 """What must be equal for a training to go on, option by option, known before anything is read."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
+from nas.core.errors import InputError
 from nas.pipeline.design import TIMM
 from nas.pipeline.searched_front import read_front
-from nas.pipeline.train_request import OF_TIMM, TrainRequest
+from nas.pipeline.train_request import OF_IMAGES, OF_TIMM, TrainRequest
+from nas.pipeline.train_speech_options import OF_SPEECH
 from supernets.timm.create import check_name, preprocessing_of
 from supernets.timm.make import IMPORTANCE
 from supernets.timm.weight_files import fingerprint
 
-# Where images lie is not among them: the checkpoint knows the images themselves.
+# Where images or clips lie is not among them: the checkpoint knows these themselves.
 _FREE = frozenset(("data", "dataset", "download", "out", "workers", "tensorboard", "checkpoint_s"))
 # What the usual values of others go by: where several differ, the first one is named.
-_FIRST = ("supernet", "epochs", "pretrained", "weights", "optimizer")
+_FIRST = ("supernet", "first_epochs", "epochs", "pretrained", "weights", "optimizer")
 
 
 def origin(request: TrainRequest) -> dict[str, Any]:
     """Returns option → value, as a user writes the option; of files what is in them counts.
+
+    Options that are for other families are left out.
 
     Args:
         request: With usual values.
@@ -24,7 +30,7 @@ def origin(request: TrainRequest) -> dict[str, Any]:
     Raises:
         InputError: A timm model, a file or a run folder that does not exist.
     """
-    values = request.model_dump(exclude=set(_FREE if request.is_timm else _FREE | set(OF_TIMM)))
+    values = request.model_dump(exclude=_of_others(request) | _FREE)
     if request.is_timm:
         name = request.supernet.removeprefix(TIMM)
         check_name(name)
@@ -34,7 +40,29 @@ def origin(request: TrainRequest) -> dict[str, Any]:
         for option in ("weights", "teacher_weights"):
             if values[option] is not None:
                 values[option] = fingerprint(values[option])
+    if request.is_speech:
+        for option, path in (("teacher", request.teacher), ("weights", request.weights)):
+            values[option] = None if path is None else _described(option, Path(path))
     if request.front is not None:
         values["front"] = read_front(request.front).described
     first = {name: values.pop(name) for name in _FIRST if name in values}
     return {f"--{name.replace('_', '-')}": value for name, value in {**first, **values}.items()}
+
+
+def _of_others(request: TrainRequest) -> set[str]:
+    if request.is_speech:
+        return set(OF_IMAGES)
+    return set(OF_SPEECH if request.is_timm else OF_SPEECH + OF_TIMM)
+
+
+def _described(option: str, path: Path) -> str:
+    # A teacher or checkpoint of speech is a file, or a folder of several.
+    if path.is_file():
+        return fingerprint(path)
+    if not path.is_dir():
+        raise InputError(f"--{option} {path} does not exist; give a file, or a folder that "
+                         "save_pretrained wrote")
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.iterdir() if file.is_file()):
+        digest.update(fingerprint(file).encode())
+    return f"{path.name} (sha256 {digest.hexdigest()[:12]})"

@@ -1,21 +1,18 @@
-"""What `nas train` is asked to do, and what each family of supernets does where nothing is said."""
+"""What `nas train` is asked to do."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from nas.core.protocols import Supernet
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
-from nas.pipeline.searched_front import read_front
+from nas.pipeline.train_speech_options import OF_SPEECH, SpeechOptions, is_speech
 from supernets.timm.make import IMPORTANCE
-from supernets.training.data import Batches
-from supernets.training.rules import RULES, RuleContext, make_rule
-from supernets.training.sampling import SamplingRule
+from supernets.training.rules import RULES
 from supernets.training.timm_augmentation import TimmAugmentation
-from supernets.training.trainer import TrainConfig
 
 # What only a supernet of a timm model can be told.
 OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_size",
@@ -23,21 +20,28 @@ OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_si
            "crop_scale", "hflip", "color_jitter", "auto_augment", "random_erasing", "mixup",
            "cutmix")
 
+# What a supernet of speech cannot be told.
+OF_IMAGES = (*(name for name in OF_TIMM if name not in ("weights", "teacher")), "batch_size",
+             "label_smoothing", "layer_decay", "tensorboard")
+
 # Milder than timm's, which is for hundreds of epochs.
 AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
 
 
-class TrainRequest(BaseModel):
+class TrainRequest(SpeechOptions):
     """What to train. What is None takes the family's usual value.
+
+    Further attributes are those of `SpeechOptions`.
 
     Attributes:
         supernet: Name of a family member to train anew, or ``timm:NAME``.
-        data: Folder of the images. For timm supernets see
+        data: Folder of the images, or of audio files. For timm supernets see
             `supernets.tasks.opening.open_images`; for others idx files (train-… and t10k-…),
             plain or gzipped, whose class names are read from ``labels.txt``, one a line, where
             there is one.
         out: Folder to make; a folder that holds a checkpoint is resumed.
-        epochs: Passes over the training images; 0, for timm supernets, trains nothing.
+        epochs: Passes over the training images, or those of speech's stage 2; 0, for timm
+            supernets, trains nothing.
         batch_size: Images of a batch.
         rule: Which architectures a step runs: one of `supernets.training.rules.RULES`.
         front: Run folder of a finished search, around whose front the rule ``pareto`` draws.
@@ -58,13 +62,15 @@ class TrainRequest(BaseModel):
         dataset: timm's name of the data set; idx files are found by looking.
         download: Whether the data set may be fetched.
         pretrained: Whether to start with timm's weights.
-        weights: File of weights to start with.
+        weights: File of weights to start with; of speech also a folder: see
+            `supernets.hubert.checkpoints.load_checkpoint`.
         new_head: Whether weights of other classes get a new head.
         image_size: Side of the images; the model's own if absent.
         resolutions: Smaller sides that networks may work on; ``"96,128"`` will do.
         importance: What channels, heads and blocks are sorted by.
         calibration: Images of ``train_calib``.
-        teacher: ``timm:NAME`` of a network that the largest architecture learns from, too.
+        teacher: ``timm:NAME`` of a network that the largest architecture learns from, too; of
+            speech a file or folder: see `supernets.hubert.open_teacher`.
         teacher_weights: File of its weights; timm's if absent.
         workers: Processes that make batches.
         crop_scale: `TimmAugmentation.scale`; ``"0.35,1"`` will do. What follows is of that, too.
@@ -83,7 +89,7 @@ class TrainRequest(BaseModel):
     out: Path
     epochs: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
-    rule: str = "sandwich"
+    rule: str | None = None
     front: Path | None = None
     optimizer: str | None = None
     schedule: str = "cosine"
@@ -126,7 +132,7 @@ class TrainRequest(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainRequest":
-        if self.rule not in RULES:
+        if self.rule is not None and self.rule not in RULES:
             raise ValueError(f"--rule {self.rule!r} is none of {', '.join(RULES)}")
         if (self.rule == "pareto") != (self.front is not None):
             raise ValueError("--rule pareto draws around the front of a finished search, and no "
@@ -138,18 +144,33 @@ class TrainRequest(BaseModel):
         if self.importance not in (None, *IMPORTANCE):
             raise ValueError(f"--importance {self.importance!r} is none of "
                              f"{', '.join(IMPORTANCE)}")
-        if not self.is_timm:
-            other = [name for name in OF_TIMM
-                     if getattr(self, name) != type(self).model_fields[name].default]
-            if other:
-                raise ValueError(f"--{other[0].replace('_', '-')} is for supernets of timm models "
-                                 f"(--supernet timm:NAME), not for {self.supernet}")
-            if self.epochs == 0:
-                raise ValueError("--epochs 0: only a supernet of a timm model has weights without "
-                                 "training; give 1 or more")
+        self._check_family()
         if self.teacher_weights is not None and self.teacher is None:
             raise ValueError("--teacher-weights are of no --teacher; give its timm:NAME")
         return self
+
+    def _check_family(self) -> None:
+        if self.is_speech:
+            self._refuse(OF_IMAGES, "is for supernets of images")
+            self.check_stages(self.supernet, self.teacher, self.epochs)
+            return
+        self._refuse(OF_SPEECH, "is for supernets of speech (--supernet hubert-tiny)")
+        if not self.is_timm:
+            self._refuse(OF_TIMM, "is for supernets of timm models (--supernet timm:NAME)")
+            if self.epochs == 0:
+                raise ValueError("--epochs 0: only a supernet of a timm model has weights without "
+                                 "training; give 1 or more")
+
+    def _refuse(self, names: Sequence[str], why: str) -> None:
+        fields = type(self).model_fields
+        other = [name for name in names if getattr(self, name) != fields[name].default]
+        if other:
+            raise ValueError(f"--{other[0].replace('_', '-')} {why}, not for {self.supernet}")
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether it learns from a teacher of speech."""
+        return is_speech(self.supernet)
 
     @property
     def is_timm(self) -> bool:
@@ -165,8 +186,25 @@ class TrainRequest(BaseModel):
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the checkpoints."""
+        """The file of the checkpoints, of speech that of the last stage."""
+        if self.is_speech:
+            return self.stages[0 if self.epochs == 0 else 1]
         return self.out / "checkpoint.pt"
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """All files of checkpoints that there may be."""
+        return self.stages if self.is_speech else (self.checkpoint,)
+
+    @property
+    def stages(self) -> tuple[Path, Path]:
+        """The files of the checkpoints of both stages of speech."""
+        return self.out / "stage1.pt", self.out / "stage2.pt"
+
+    @property
+    def targets_folder(self) -> Path:
+        """The folder of what the teacher says of speech."""
+        return self.out / "targets"
 
     @property
     def log_folder(self) -> Path:
@@ -187,73 +225,3 @@ def make_request(values: dict[str, Any]) -> TrainRequest:
             line.
     """
     return validated(TrainRequest, values)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usual:
-    """What a family does where nothing is said; `TrainRequest` has what each value is."""
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rates: dict[str, float]
-    weight_decays: dict[str, float]
-
-
-# That of the shipped supernet; and gentle updates for weights that are good already.
-MOBILENET = Usual(epochs=32, batch_size=128, optimizer="sgd",
-                  learning_rates={"sgd": 0.3, "adamw": 3e-3},
-                  weight_decays={"sgd": 1e-4, "adamw": 0.05})
-PRETRAINED = Usual(epochs=10, batch_size=64, optimizer="adamw",
-                   learning_rates={"sgd": 0.01, "adamw": 2e-4},
-                   weight_decays={"sgd": 1e-4, "adamw": 0.05})
-SCRATCH = Usual(epochs=30, batch_size=64, optimizer="adamw",
-                learning_rates={"sgd": 0.1, "adamw": 2e-3},
-                weight_decays={"sgd": 1e-4, "adamw": 0.05})
-
-
-def with_usual_values(request: TrainRequest) -> TrainRequest:
-    """Returns the request with the family's values for how to train where it has none."""
-    usual = MOBILENET
-    if request.is_timm:
-        usual = PRETRAINED if request.pretrained or request.weights is not None else SCRATCH
-    optimizer = request.optimizer or usual.optimizer
-    values = {"epochs": usual.epochs, "batch_size": usual.batch_size, "optimizer": optimizer,
-              "learning_rate": usual.learning_rates.get(optimizer),
-              "weight_decay": usual.weight_decays.get(optimizer)}
-    return request.model_copy(update={name: value for name, value in values.items()
-                                      if getattr(request, name) is None})
-
-
-def recipe(request: TrainRequest) -> TrainConfig:
-    """Returns how to train.
-
-    Args:
-        request: With usual values, and at least one epoch.
-
-    Raises:
-        InputError: A name that is not known.
-    """
-    values = request.model_dump(include={
-        "epochs", "optimizer", "schedule", "learning_rate", "weight_decay", "layer_decay",
-        "label_smoothing", "teaching", "accumulation", "clip_norm", "ema_decay", "precision",
-        "seed", "checkpoint_s"})
-    # An optimizer that is not known has no usual values, and is refused by its name.
-    known = {name: value for name, value in values.items() if value is not None}
-    if request.is_timm:
-        known["warmup_epochs"] = min(1.0, 0.1 * values["epochs"])
-    return TrainConfig(**known)
-
-
-def sampling_rule(request: TrainRequest, config: TrainConfig, supernet: Supernet,
-                  data: Batches) -> SamplingRule:
-    """Returns which architectures a step runs.
-
-    Raises:
-        DataError: There are fewer images than a step takes.
-        InputError: A front of another space.
-    """
-    steps = config.epochs * max(1, data.checked_steps_per_epoch() // config.accumulation)
-    codes = None if request.front is None else read_front(request.front).codes(supernet.space)
-    return make_rule(request.rule, RuleContext(
-        supernet=supernet, total_steps=steps, front=None if codes is None else lambda _step: codes))

@@ -13,8 +13,9 @@ from nas.pipeline.design import TIMM
 from nas.pipeline.device import image_workers, one_thread
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.train_job import TrainJob, provenance, step_event
-from nas.pipeline.train_request import TrainRequest, recipe, sampling_rule
+from nas.pipeline.train_request import TrainRequest
 from nas.pipeline.train_timm_images import check_test_images, look_at_images, say_unreadable
+from nas.pipeline.train_usual import recipe, sampling_rule
 from supernets.tasks.timm_images import Opened, TimmImages
 from supernets.timm.config import TimmConfig
 from supernets.timm.create import check_name, create_model

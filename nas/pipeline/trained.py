@@ -11,7 +11,8 @@ from nas.core.protocols import Supernet
 from nas.evaluation.fresh import check_can_initialise
 from nas.evaluation.trained import TrainedEvaluator
 from nas.pipeline.config import SearchConfig
-from nas.pipeline.train_request import AUGMENTATION, PRETRAINED, SCRATCH
+from nas.pipeline.train_request import AUGMENTATION
+from nas.pipeline.train_usual import PRETRAINED, SCRATCH
 from nas.pipeline.training_images import classification_images, image_set
 from supernets.tasks.image_classification import ImageClassification
 from supernets.tasks.timm_images import TimmImages

@@ -76,8 +76,8 @@ def _refuse_group_norm(found: Checkpoint) -> None:
     if grouped:
         raise DataError(f"{found.path} is a HuBERT with group norm in its first convolution, as "
                         "HuBERT Base was published; this family has a layer norm in each, for "
-                        "which it has no weights: give one with layer norm, or use this one as a teacher, "
-                        "as a folder of transformers")
+                        "which it has no weights: give one with layer norm, or use this one as "
+                        "a teacher, as a folder of transformers")
 
 
 def _folder_tensors(path: Path) -> dict[str, Tensor]:

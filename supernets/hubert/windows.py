@@ -1,4 +1,4 @@
-"""Windows of held-out speech and a teacher's features of them: what a trained supernet is judged on.
+"""Windows of held-out speech and a teacher's features of them, to judge a trained supernet by.
 
 Legend: N windows, S samples, T frames of the network, D features of the teacher.
 """
@@ -56,7 +56,8 @@ def held_out(lengths: IntArray, counts: Mapping[str, int], *, samples: int,
     Raises:
         DataError: No clip would be left to train on.
     """
-    order, first, found = rng.permutation(len(lengths)), 0, {}
+    found: dict[str, IntArray] = {}
+    order, first = rng.permutation(len(lengths)), 0
     for split, count in counts.items():
         reached = np.cumsum(lengths[order[first:]])
         last = first + int(np.searchsorted(reached, count * samples)) + 1

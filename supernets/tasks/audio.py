@@ -27,7 +27,7 @@ class Reading:
         resample: Whether to resample other rates to `SAMPLE_RATE`, with soxr, instead of refusing
             them.
         shortest: Samples of `SAMPLE_RATE` that a clip has at least: what an encoder needs for its
-            first frame, 400 of a published HuBERT.
+            first frame, 400 of a published HuBERT, or more where frames are masked.
 
     Raises:
         InputError: No samples at least.
@@ -73,7 +73,7 @@ def read_wave(path: Path, reading: Reading | None = None) -> Wave:
         wave_S = _resampled(path, wave_S, rate, reading)
     if len(wave_S) < reading.shortest:
         raise DataError(f"{path} has {len(wave_S)} samples at {SAMPLE_RATE} Hz, fewer than the "
-                        f"{reading.shortest} that make a frame; leave it out")
+                        f"{reading.shortest} that are needed; leave it out")
     return wave_S
 
 

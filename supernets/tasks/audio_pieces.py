@@ -1,6 +1,7 @@
 """Clips of a folder cut into pieces that are not too long. Legend: N pieces, S samples."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -32,7 +33,7 @@ class Pieces(Sequence[Wave]):
         for clip, samples in enumerate(clips.samples.tolist()):
             parts = max(1, -(-samples // longest))
             cuts = [part * samples // parts for part in range(parts + 1)]
-            self._places += [(clip, *ends) for ends in zip(cuts, cuts[1:], strict=False)]
+            self._places += [(clip, *ends) for ends in pairwise(cuts)]
         self.samples = np.array([end - start for _, start, end in self._places], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -101,7 +101,8 @@ class Recipe:
             return self.learning_rate * self._one_cycle(step, steps_per_epoch)
         epoch = step / steps_per_epoch
         if epoch < self.warmup_epochs:
-            scale = (epoch + 1 / steps_per_epoch) / self.warmup_epochs
+            # A rise that is shorter than a step ends with it.
+            scale = min(1.0, (epoch + 1 / steps_per_epoch) / self.warmup_epochs)
         else:
             done = (epoch - self.warmup_epochs) / max(1e-9, self.epochs - self.warmup_epochs)
             scale = 0.5 * (1 + math.cos(math.pi * done))

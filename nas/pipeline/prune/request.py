@@ -10,7 +10,8 @@ from nas.pipeline.design import TIMM
 from nas.pipeline.devices import HOST
 from nas.pipeline.prune.amount import Amount, amount
 from nas.pipeline.prune.methods import METHODS, method_entry
-from nas.pipeline.train_request import AUGMENTATION, PRETRAINED, SCRATCH, TrainRequest
+from nas.pipeline.train_request import AUGMENTATION, TrainRequest
+from nas.pipeline.train_usual import PRETRAINED, SCRATCH
 from supernets.training.recipe import Recipe
 
 # Option → the metric that it bounds.
