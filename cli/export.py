@@ -27,6 +27,9 @@ def export(
         "--features", help="Add the network as a backbone: one output for each stage.")] = False,
     out_indices: Annotated[str | None, typer.Option(
         help="Stages of --features, with commas, as timm counts them; all if absent.")] = None,
+    example: Annotated[str | None, typer.Option(
+        help="wav adds infer_wav.py, which runs a speech encoder on a WAV file with ONNX Runtime, "
+             "numpy and soundfile alone.")] = None,
     json: Json = False,
 ) -> None:
     """Export a network of a finished or stopped search as a verified ONNX bundle."""
@@ -37,12 +40,13 @@ def export(
     if precision not in ("fp32", "int8"):
         raise InputError(f"--precision: a bundle is in fp32, or in int8, too, not {precision!r}")
     extras = Extras(int8=precision == "int8", calibration=calibration, features=features,
-                    indices=_indices(out_indices))
+                    indices=_indices(out_indices), example=example)
     with progress() as watch:
         bundle = export_subnet(run_dir, digest=digest, out=out, extras=extras, watch=watch)
     manifest = bundle.manifest
     if json:
-        more = {"int8": manifest.int8, "features": manifest.features}
+        more = {"int8": manifest.int8, "features": manifest.features,
+                "example": manifest.example}
         print_json({"bundle": str(bundle.folder), "digest": manifest.arch_digest,
                     "test": dict(bundle.test), "onnx_max_abs_diff": bundle.max_abs_diff,
                     **{name: entry.model_dump(mode="json") for name, entry in more.items()
@@ -67,6 +71,9 @@ def _show_extras(bundle: "Bundle") -> None:
     if features is not None:
         table(["output", "channels", "reduction"],
               [[output.name, output.channels, output.reduction] for output in features.outputs])
+    if bundle.manifest.example is not None:
+        print(f"python {bundle.folder}/infer_wav.py CLIP.wav  # takes "
+              f"{bundle.manifest.example.takes}")
 
 
 def _indices(text: str | None) -> list[int] | None:

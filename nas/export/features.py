@@ -1,6 +1,7 @@
-"""The feature file of a bundle: the network as a backbone for detection or segmentation.
+"""The feature file of a bundle: the network as a backbone for detection or segmentation, or the
+hidden states of every layer of a speech encoder.
 
-Legend: N inputs, C channels, H and W sides.
+Legend: N inputs, C channels, H and W sides, T frames.
 """
 
 import copy
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nas.core.errors import ExportError, InputError
-from nas.core.protocols import Task
+from nas.core.protocols import Task, signature_of
 from nas.core.rng import derive_rng
 from nas.export.bundle import described, first_inputs
 from nas.export.manifest import (
@@ -35,7 +36,9 @@ _KEPT = 2  # inputs whose maps the bundle keeps: at 224×224 they take megabytes
 
 
 class Features(nn.Module):
-    """A network without its head: one map (N, C, H, W) for each stage asked for.
+    """A network without its head: one map for each stage asked for.
+
+    Maps are (N, C, H, W), or (N, T, C) where the network hears.
 
     Args:
         network: Has timm's `forward_intermediates`; not changed.
@@ -84,9 +87,11 @@ def add_features(bundle: OpenedBundle, module: nn.Module, *, task: Task,
     digest = bundle.manifest.arch_digest
     metadata = {**task.onnx_metadata(), "nas:digest": digest, "nas:features": json.dumps(chosen)}
     example = task.example_inputs(2, derive_rng(0, "export")).cpu()
+    signature = signature_of(task)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FEATURES
-        model = export_onnx(extractor, example, path, metadata=metadata, output_names=names)
+        model = export_onnx(extractor, example, path, metadata=metadata, output_names=names,
+                            input_name=signature.input, axes=signature.axes)
         data = path.read_bytes()
     entry = FeaturesEntry(outputs=_outputs(model, chosen, network, inputs.shape[-1]),
                           inputs=len(inputs), max_difference=_checked(data, inputs, maps),
@@ -111,22 +116,32 @@ def _outputs(model: onnx.ModelProto, chosen: Sequence[int], network: nn.Module,
              side: int) -> tuple[FeatureEntry, ...]:
     found = []
     for index, tensor in zip(chosen, described(model.graph.output), strict=True):
-        if len(tensor.shape) != 4 or not all(isinstance(size, int) for size in tensor.shape[1:]):
+        fixed = [size for size in tensor.shape[1:] if isinstance(size, int)]
+        if len(tensor.shape) == 3 and fixed == [tensor.shape[2]]:  # a sequence of any length
+            channels, reduction = fixed[0], _stated(network, index)
+        elif len(tensor.shape) == 4 and len(fixed) == 3:
+            channels, reduction = fixed[0], _reduction(network, index, side, fixed[2])
+        else:
+            reduction = None
+        if reduction is None:
             raise ExportError(f"stage {index} gives no map of fixed sides but {tensor.shape}; "
                               "export the network without --features")
-        channels, _, width = (int(size) for size in tensor.shape[1:])
         found.append(FeatureEntry(index=index, name=tensor.name, channels=channels,
-                                  reduction=_reduction(network, index, side, width),
-                                  shape=tensor.shape))
+                                  reduction=reduction, shape=tensor.shape))
     return tuple(found)
+
+
+def _stated(network: nn.Module, index: int) -> int | None:
+    # What the network itself says of a stage's reduction.
+    known: Any = getattr(network, "feature_info", ())
+    return known[index].get("reduction") if index < len(known) else None
 
 
 def _reduction(network: nn.Module, index: int, side: int, width: int) -> int:
     # Small sides are rounded up at each stride, so timm's own figure is asked first.
-    known: Any = getattr(network, "feature_info", ())
-    stated = known[index].get("reduction") if index < len(known) else None
+    stated = _stated(network, index)
     if stated and width in (side // stated, -(-side // stated)):
-        return int(stated)
+        return stated
     return round(side / width)
 
 

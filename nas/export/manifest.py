@@ -16,6 +16,7 @@ REFERENCE = "reference.safetensors"
 HASHED = (ARCH, ONNX, WEIGHTS, REFERENCE)  # in every bundle
 INT8 = "model_int8.onnx"
 FEATURES, FEATURES_REFERENCE = "features.onnx", "features_reference.safetensors"
+EXAMPLE = "infer_wav.py"
 
 Count = Annotated[StrictInt, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -73,12 +74,14 @@ class ParityEntry(_Frozen):
         max_abs_diff: Largest difference of two logits.
         top1_changed: Inputs whose first class differs.
         tolerance: Allowed for `max_abs_diff`.
+        sizes: Of each further axis that is free, by name: what was compared; None: there is none.
     """
 
     inputs: Count
     max_abs_diff: Finite
     top1_changed: Count
     tolerance: Finite
+    sizes: dict[StrictStr, tuple[Count, ...]] | None = None
 
 
 class FinetunedEntry(_Frozen):
@@ -179,6 +182,18 @@ class FeaturesEntry(_Frozen):
     tolerance: Finite
 
 
+class ExampleEntry(_Frozen):
+    """What the script that runs the network is.
+
+    Attributes:
+        takes: What it runs the network on.
+        needs: Packages that it imports.
+    """
+
+    takes: StrictStr
+    needs: tuple[StrictStr, ...]
+
+
 class Costs(_Frozen):
     """Exact counts.
 
@@ -210,6 +225,7 @@ class Manifest(_Frozen):
         finetuned: How it was trained after the search, if it was.
         int8: What the int8 file is, if there is one.
         features: What the feature file is, if there is one.
+        example: What the script that runs the network is, if there is one.
         files: Name → hash and size of every other file.
         manifest_sha256: Of this file's text with this field blank.
     """
@@ -227,6 +243,7 @@ class Manifest(_Frozen):
     finetuned: FinetunedEntry | None = None
     int8: Int8Entry | None = None
     features: FeaturesEntry | None = None
+    example: ExampleEntry | None = None
     files: dict[StrictStr, FileEntry]
     manifest_sha256: StrictStr = ""
 
@@ -236,6 +253,8 @@ class Manifest(_Frozen):
         more = (INT8,) if self.int8 is not None else ()
         if self.features is not None:
             more = (*more, FEATURES, FEATURES_REFERENCE)
+        if self.example is not None:
+            more = (*more, EXAMPLE)
         return (*HASHED, *more)
 
     def to_text(self) -> str:

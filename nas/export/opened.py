@@ -10,11 +10,15 @@ from nas.export.bundle import file_entry
 from nas.export.manifest import (
     HASHED,
     MANIFEST,
+    ExampleEntry,
     FeaturesEntry,
     Int8Entry,
     Manifest,
     read_manifest,
 )
+
+_FIELDS: Mapping[type, str] = {Int8Entry: "int8", FeaturesEntry: "features",
+                               ExampleEntry: "example"}  # of the manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class OpenedBundle:
     manifest: Manifest
     files: Mapping[str, bytes]
 
-    def add(self, files: Mapping[str, bytes], entry: Int8Entry | FeaturesEntry) -> Manifest:
+    def add(self, files: Mapping[str, bytes],
+            entry: Int8Entry | FeaturesEntry | ExampleEntry) -> Manifest:
         """Writes files into the folder, in place of older ones, and then the manifest.
 
         What is killed in between is put right by the same call again.
@@ -43,7 +48,7 @@ class OpenedBundle:
         Raises:
             ExportError: A file cannot be written.
         """
-        field = "int8" if isinstance(entry, Int8Entry) else "features"
+        field = _FIELDS[type(entry)]
         entries = {**self.manifest.files,
                    **{name: file_entry(data) for name, data in files.items()}}
         manifest = self.manifest.model_copy(update={field: entry, "files": entries})

@@ -50,6 +50,26 @@ def compare(reference: F32Array, found: F32Array) -> Parity:
                   top1_changed=int(changed.reshape(inputs, -1).any(axis=1).sum()))
 
 
+def at_other_sizes(inputs: F32Array, *, free: int, shortest: int) -> dict[str, F32Array]:
+    """Returns inputs (N, …) that differ in size from these along their free axes.
+
+    Args:
+        inputs: What to make them of.
+        free: How many axes behind the first are free.
+        shortest: Their smallest size.
+
+    Returns:
+        Name → inputs, half as long along each free axis (or the shortest), and twice as long by
+        being repeated; nothing where no axis is free.
+    """
+    if not free:
+        return {}
+    axes = range(1, 1 + free)
+    half = inputs[(slice(None), *(slice(max(shortest, inputs.shape[axis] // 2)) for axis in axes))]
+    twice = np.tile(inputs, [2 if axis in axes else 1 for axis in range(inputs.ndim)])
+    return {"half": np.ascontiguousarray(half), "twice": twice}
+
+
 def open_session(model: bytes) -> Any:
     """Returns an ONNX Runtime session of a serialised model, on one CPU thread and silent."""
     options = onnxruntime.SessionOptions()

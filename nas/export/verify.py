@@ -12,6 +12,7 @@ from nas.core.errors import ExportError, InputError
 from nas.core.files import sha256
 from nas.export.manifest import (
     ARCH,
+    EXAMPLE,
     FEATURES,
     FEATURES_REFERENCE,
     INT8,
@@ -147,6 +148,26 @@ def _check_parity(batch: int) -> "_Test":
     return check
 
 
+def _check_sizes(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+    del manifest
+    reference = load(files[REFERENCE])
+    session, found = open_session(files[ONNX]), []
+    for name in ("half", "twice"):
+        inputs = reference[f"inputs_{name}"]
+        for batch in (len(inputs), 1):
+            parity = compare(reference[f"logits_{name}"], run(session, inputs, batch=batch))
+            if not parity.ok:
+                raise ExportError(f"inputs {inputs.shape}, batch {batch}: {parity}")
+        found.append(f"{inputs.shape[1:]}: max |Δ| {parity.max_abs_diff:.1e}")
+    return ", ".join(found)
+
+
+def _check_example(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+    assert manifest.example is not None
+    compile(files[EXAMPLE], EXAMPLE, "exec")
+    return f"takes {manifest.example.takes}, needs {', '.join(manifest.example.needs)}"
+
+
 def _check_weights(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     state = load(files[WEIGHTS])
     missing = set(manifest.buffers) - set(state)
@@ -205,6 +226,8 @@ def _contents(manifest: Manifest) -> dict[str, _Test]:
         f"{ONNX} answers, batch 1": _check_parity(1),
         f"{WEIGHTS} parameters": _check_weights,
     }
+    if manifest.parity.sizes is not None:
+        tests[f"{ONNX} answers, other sizes"] = _check_sizes
     if manifest.int8 is not None:
         tests[f"{INT8} checker and metadata"] = _check_onnx(INT8)
         tests[f"{INT8} answers, batch 16"] = _check_int8(16)
@@ -213,6 +236,8 @@ def _contents(manifest: Manifest) -> dict[str, _Test]:
         tests[f"{FEATURES} checker and metadata"] = _check_onnx(FEATURES)
         tests[f"{FEATURES} answers, batch 2"] = _check_features(2)
         tests[f"{FEATURES} answers, batch 1"] = _check_features(1)
+    if manifest.example is not None:
+        tests[f"{EXAMPLE} compiles"] = _check_example
     return tests
 
 

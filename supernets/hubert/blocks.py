@@ -19,7 +19,7 @@ from nas.core.vocabulary import Slot, Vocabulary
 from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.plain import EncoderLayer, PlainHubert
 from supernets.hubert.space import LayerPlan, SubnetPlan, build_space
-from supernets.tasks.waves import SAMPLE_RATE
+from supernets.tasks.waves import clip_samples
 from supernets.tracing import trace_block, trace_segments
 
 
@@ -68,7 +68,7 @@ def planned(config: ElasticHubertConfig, *, resolution: int | None = None,
         raise InputError(f"--resolution {resolution} is for images, and {config.name} is of "
                          "speech; drop it")
     space = build_space(config)
-    samples = round((1.0 if seconds is None else seconds) * SAMPLE_RATE)
+    samples = clip_samples(1.0 if seconds is None else seconds)
     return space, build_vocabulary(config, space, samples=samples)
 
 

@@ -85,7 +85,8 @@ def load(folder: Path, card: Card, *, device: torch.device) -> WaveSupernet:
     net = with_weights(lambda: HubertSupernet(config, target_dim=described.features), weights,
                        folder=folder, device=device)
     assert net.prediction_head is not None  # it was asked for
-    net.task = _load_task(folder, speech, net.prediction_head.weight.detach(), described, device)
+    net.task = _load_task(folder, speech, net.prediction_head.weight.detach(), described, device,
+                          shortest=config.receptive_field)
     return WaveSupernet(net).eval()
 
 
@@ -115,7 +116,7 @@ def _read(folder: Path, card: Card) -> tuple[ElasticHubertConfig, _TaskCard]:
 
 
 def _load_task(folder: Path, speech: bytes, head_DE: torch.Tensor, described: _TaskCard,
-               device: torch.device) -> FeatureDistillation:
+               device: torch.device, *, shortest: int) -> FeatureDistillation:
     try:
         with np.load(io.BytesIO(speech), allow_pickle=False) as arrays:
             splits = {split: TaughtWindows(arrays[f"{split}_waves"], arrays[f"{split}_targets"])
@@ -124,4 +125,4 @@ def _load_task(folder: Path, speech: bytes, head_DE: torch.Tensor, described: _T
         raise DataError(f"{folder / SPEECH} cannot be read ({error}); {AGAIN}") from None
     if any(windows.waves_NS.shape[1] != described.samples for windows in splits.values()):
         raise DataError(f"{folder / SPEECH} has windows of other lengths than {CARD} says; {AGAIN}")
-    return FeatureDistillation(head_DE=head_DE, splits=splits, device=device)
+    return FeatureDistillation(head_DE=head_DE, splits=splits, device=device, shortest=shortest)

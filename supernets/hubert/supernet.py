@@ -90,6 +90,7 @@ class HubertSupernet(nn.Module):
     @task.setter
     def task(self, task: Task) -> None:
         self._task = task
+        self.__dict__.pop("slots", None)  # counted on the inputs of the former one
 
     @property
     def vocabulary(self) -> Sequence[Block]:

@@ -3,6 +3,7 @@
 Legend: B batch, S samples, T frames, E width of a subnet.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.blocks import Block
+from nas.core.errors import InputError
 from nas.core.protocols import Batch, Task
 from nas.core.types import IntArray
 from supernets.calibrate import recalibrate
@@ -33,6 +35,31 @@ class WaveEncoder(nn.Module):
         """Returns (B, T, E) of normalised clips that are equally long."""
         states: Tensor = self.encoder(wave_BS).last_hidden_state
         return states
+
+    @property
+    def feature_info(self) -> list[dict[str, int]]:
+        """What timm says of stages: samples that each frame stands for, and the width."""
+        hop = math.prod(self.encoder.elastic.strides)
+        width = self.encoder.subnet.embed
+        return [{"num_chs": width, "reduction": hop}] * (len(self.encoder.subnet.layers) + 1)
+
+    def forward_intermediates(self, wave_BS: Tensor, indices: Sequence[int] | None = None, *,
+                              intermediates_only: bool = True) -> list[Tensor]:
+        """Returns hidden states (B, T, E), as timm's networks give their maps.
+
+        Args:
+            wave_BS: Normalised clips that are equally long.
+            indices: 0 is the input of the first layer, i the output of layer i; None: all.
+            intermediates_only: Nothing else can be asked for.
+
+        Raises:
+            InputError: Something else is.
+        """
+        if not intermediates_only:
+            raise InputError("a WaveEncoder gives its hidden states alone; ask for "
+                             "intermediates_only")
+        states = self.encoder(wave_BS, output_hidden_states=True).hidden_states
+        return [states[index] for index in (range(len(states)) if indices is None else indices)]
 
 
 class WaveSupernet(nn.Module):
