@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="supernet folder to write")
     parser.add_argument("--prompts", type=Path, default=PROMPTS)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(3, 6), metavar=("1ST", "2ND"))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 14), metavar=("1ST", "2ND"))
     parser.add_argument("--layers", type=int, default=2, help="last ones of the teacher")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
