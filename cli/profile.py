@@ -23,6 +23,8 @@ def run(
     batch: Annotated[int, typer.Option(help="Images of each inference.")] = 1,
     resolution: Annotated[int | None, typer.Option(
         help="Side of the input images in pixels; the supernet's own if absent.")] = None,
+    seconds: Annotated[float | None, typer.Option(
+        help="Length of a clip of speech; that of the supernet's windows if absent.")] = None,
     provider: Annotated[str, typer.Option(
         help="ONNX Runtime's execution provider, such as cpu, cuda or tensorrt.")] = "cpu",
     allow_contended: Annotated[bool, typer.Option(
@@ -43,7 +45,7 @@ def run(
     with progress() as watch:
         profile = run_profile(
             supernet, threads=threads, precision=precision, batch=batch, resolution=resolution,
-            provider=provider, allow_contended=allow_contended,
+            seconds=seconds, provider=provider, allow_contended=allow_contended,
             few_shot=few_shot, watch=watch)
     if json:
         print_json(profile.model_dump(mode="json"))

@@ -22,6 +22,9 @@ def search(
     objectives: Annotated[str, typer.Option(help="Metrics to minimise, with commas.")]
         = "error,latency_ms",
     max_latency_ms: Annotated[float | None, typer.Option(help="Largest latency allowed.")] = None,
+    max_rtf: Annotated[float | None, typer.Option(
+        help="Largest real-time factor allowed, of speech: latency over the clip's length.")]
+        = None,
     max_params: Annotated[int | None, typer.Option(help="Most parameters allowed.")] = None,
     max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds allowed.")] = None,
     max_memory: Annotated[int | None, typer.Option(
@@ -92,6 +95,9 @@ def search(
         help="In which latency counts: fp32, fp16 or int8. The exported file is fp32.")] = None,
     batch: Annotated[int | None, typer.Option(
         help="Images of each inference whose latency counts.")] = None,
+    seconds: Annotated[float | None, typer.Option(
+        help="Length of the clip of speech whose latency and MACs count; that of the supernet's "
+             "windows if absent.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     storage: Annotated[str | None, typer.Option(
         help="Optuna storage URL of the ledger instead of a file in the run folder.")] = None,
@@ -108,12 +114,12 @@ def search(
     json: Json = False,
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
-    del (supernet, device, objectives, max_latency_ms, max_params, max_macs, max_memory, proxy,
-         surrogate, evaluation, train_epochs, train_from, train_lr, data, pattern, field,
+    del (supernet, device, objectives, max_latency_ms, max_rtf, max_params, max_macs, max_memory,
+         proxy, surrogate, evaluation, train_epochs, train_from, train_lr, data, pattern, field,
          search_speakers, test_speakers, resample, searcher,
          searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
          compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
-         attempts, threads, precision, batch, seed, storage, study, join, out)
+         attempts, threads, precision, batch, seconds, seed, storage, study, join, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
     from cli.search_tables import show_comparison, show_search

@@ -30,6 +30,7 @@ from nas.evaluation.inherited import InheritedEvaluator
 from nas.evaluation.learned_exits import LearnedExits
 from nas.execution.process import usable_cores
 from nas.execution.registry import EXECUTORS
+from nas.pipeline.clip_length import at_length, real_time_models
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design, require_trained
 from nas.pipeline.device import torch_device
@@ -96,7 +97,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
     stages = [CostStage(constraint, model_of(constraint.metric, models))
               for constraint in config.constraints()]
     # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
-    stages.sort(key=lambda stage: stage.constraint.metric == "latency_ms")
+    stages.sort(key=lambda stage: stage.constraint.metric in ("latency_ms", "rtf"))
     check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
     gate = compose_gate(config, supernet, models)
     problem = Problem(
@@ -137,9 +138,10 @@ def _require_fit(profile: HardwareProfile, config: SearchConfig, supernet: Super
 
 def _cost_models(config: SearchConfig, supernet: Supernet,
                  profile: HardwareProfile) -> Sequence[CostModel]:
+    latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     models: Sequence[CostModel] = (
-        LatencyTable(profile, supernet.vocabulary, supernet.block_ids),
-        ClosedFormCosts(supernet.vocabulary, supernet.block_ids))
+        latency, ClosedFormCosts(supernet.vocabulary, supernet.block_ids),
+        *real_time_models(supernet, config, latency=latency))
     if ENERGY in config.objectives:
         models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
     return models
@@ -177,7 +179,8 @@ def searched_supernet(config: SearchConfig, *, watch: Watcher = silent) -> Super
         InputError: There is none of that name, or an option that it has no use for.
         DataError: Clips of speech that cannot be used.
     """
-    return on_clips(load_supernet(config.supernet), config, watch=watch)
+    supernet = on_clips(load_supernet(config.supernet), config, watch=watch)
+    return at_length(supernet, config)
 
 
 def load_supernet(name: str) -> Supernet:

@@ -20,7 +20,8 @@ from nas.core.errors import InputError
 from nas.core.problem import Constraint, Objective
 from nas.pipeline.consistency import contradiction
 from nas.pipeline.metrics import BOUNDS, METRICS
-from nas.pipeline.texts import Scalar, bounds, options, seconds
+from nas.pipeline.texts import Scalar, bounds, options
+from nas.pipeline.texts import seconds as time_text
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,6 +43,7 @@ class SearchConfig(BaseModel):
         device: Whose latency counts; ``host`` is this machine.
         objectives: Names of metrics, all minimised: see `METRICS`.
         max_latency_ms: Largest latency allowed; an estimate is held to it at its upper end.
+        max_rtf: Largest real-time factor, of speech: latency over the clip's own length.
         max_params: Largest number of parameters.
         max_macs: Largest number of multiply-adds.
         max_memory: Largest live set of activations, in bytes at batch 1.
@@ -79,6 +81,7 @@ class SearchConfig(BaseModel):
         threads: ONNX Runtime threads at which latency is measured.
         precision: In which latency counts; None: fp32 on this machine, elsewhere whatever there is.
         batch: Of each inference whose latency counts; None: 1 on this machine, elsewhere as above.
+        seconds: Of a clip of speech whose costs count; None: what the supernet validates on.
         seed: Of everything random.
         storage: Optuna storage URL of the ledger; a journal file in the run folder if absent.
         study: Name of the study in that storage; the run folder's name if absent.
@@ -94,6 +97,7 @@ class SearchConfig(BaseModel):
     device: str = "host"
     objectives: tuple[str, ...] = ("error", "latency_ms")
     max_latency_ms: float | None = Field(default=None, gt=0)
+    max_rtf: float | None = Field(default=None, gt=0)
     max_params: int | None = Field(default=None, gt=0)
     max_macs: int | None = Field(default=None, gt=0)
     max_memory: int | None = Field(default=None, gt=0)
@@ -115,7 +119,7 @@ class SearchConfig(BaseModel):
     ask: int = Field(default=4, ge=1)
     cascade: bool = False
     patience: int | None = Field(default=None, ge=1)
-    time_limit: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)] = None
+    time_limit: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(time_text)] = None
     stop_at: Annotated[dict[str, float], BeforeValidator(bounds)] = {}
     require_measured: bool = False
     executor: str = "serial"
@@ -126,6 +130,7 @@ class SearchConfig(BaseModel):
     threads: int = Field(default=1, ge=1)
     precision: Precision | None = None
     batch: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0)
     storage: str | None = None
     study: str | None = None

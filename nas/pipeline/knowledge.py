@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from hardware_profiles.real_time import RealTimeFactor
 from nas.core.problem import OfCodes
 from nas.core.protocols import CostModel, Predictor
 from nas.core.space import SearchSpace
@@ -20,9 +21,12 @@ def known_objectives(models: Sequence[CostModel], names: Sequence[str]) -> Mappi
 
 
 def code_features(space: SearchSpace, models: Sequence[CostModel]) -> OfCodes:
-    """Returns what describes codes to a predictor: the space's features and log costs."""
+    """Returns what describes codes to a predictor: the space's features and log costs.
+
+    A real-time factor is left out: its logarithm is that of the latency, less a constant.
+    """
     costs = [partial(_value, model, name) for model in models for name in model.metrics
-             if _first(models, name) is model]
+             if _first(models, name) is model and not isinstance(model, RealTimeFactor)]
 
     def features(codes: IntArray) -> FloatArray:
         logs = [np.log(cost(codes))[:, None] for cost in costs]

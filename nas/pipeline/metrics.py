@@ -2,8 +2,8 @@
 
 # Every metric that a search can trade, with its unit.
 METRICS = {"error": "%", "latency_ms": "ms", "params": "1", "macs": "MAC", "activation_bytes": "B",
-           "energy_mj": "mJ"}
+           "energy_mj": "mJ", "rtf": "1"}
 
 # Option of the command line → metric that it bounds.
-BOUNDS = {"max_latency_ms": "latency_ms", "max_params": "params", "max_macs": "macs",
+BOUNDS = {"max_latency_ms": "latency_ms", "max_rtf": "rtf", "max_params": "params", "max_macs": "macs",
           "max_memory": "activation_bytes"}

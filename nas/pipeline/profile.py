@@ -27,7 +27,7 @@ _DEFAULTS = {"threads": 1, "precision": "fp32", "batch": 1, "provider": "cpu"}
 
 
 def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", batch: int = 1,
-                resolution: int | None = None, provider: str = "cpu",
+                resolution: int | None = None, seconds: float | None = None, provider: str = "cpu",
                 allow_contended: bool = False, few_shot: int | None = None,
                 watch: Watcher = silent) -> HardwareProfile:
     """Measures this machine for a supernet's space and stores the profile in place of an old one.
@@ -40,6 +40,7 @@ def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", bat
         precision: One of ``"fp32"``, ``"fp16"`` and ``"int8"``.
         batch: Of each inference.
         resolution: Side of the input images; None: the supernet's own.
+        seconds: Of a clip of speech; None: what the supernet validates on.
         provider: ONNX Runtime's execution provider, in full or in short.
         allow_contended: Whether a measurement that other programs disturbed is kept, marked.
         few_shot: Measure only so many whole networks; None: every block.
@@ -52,7 +53,7 @@ def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", bat
     """
     config = HostConfig(threads=_at_least_one("--threads", threads), batch=_at_least_one(
         "--batch", batch), precision=_precision(precision), provider=provider_name(provider))
-    design = load_design(supernet, resolution=resolution)
+    design = load_design(supernet, resolution=resolution, seconds=seconds)
     if few_shot is not None:
         return measure_few_shot(design, nets=few_shot, config=config,
                                 keep_doubtful=allow_contended, watch=watch)
@@ -60,7 +61,7 @@ def run_profile(supernet: str, *, threads: int = 1, precision: str = "fp32", bat
         return measure_host(design, config=config, keep_doubtful=allow_contended, watch=watch)
     except KeyboardInterrupt:
         given = {"supernet": supernet, "threads": threads, "precision": precision, "batch": batch,
-                 "resolution": resolution, "provider": provider}
+                 "resolution": resolution, "seconds": seconds, "provider": provider}
         command = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given.items()
                            if value is not None and value != _DEFAULTS.get(name))
         flag = " --allow-contended" if allow_contended else ""

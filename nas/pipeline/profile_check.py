@@ -15,6 +15,7 @@ from nas.pipeline.design import load_design
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.profile import load_profile
 from nas.pipeline.profile_picture import draw_check
+from supernets.tasks.waves import SAMPLE_RATE
 
 COLUMNS = ("", "nets", "Spearman", "MAPE", "bias", "±5 %", "±10 %")
 
@@ -41,7 +42,7 @@ def run_check(name: str | None, *, supernet: str, nets: int = 40, seed: int = 0,
         _require_writable(picture)
     if name is not None:
         profile = load_profile(name)
-        net = load_design(supernet, resolution=_resolution(profile))
+        net = load_design(supernet, resolution=_resolution(profile), seconds=_seconds(profile))
     else:
         net = load_design(supernet)
         found = user_store().find(host_key(net.space, net.vocabulary))
@@ -64,6 +65,12 @@ def _resolution(profile: HardwareProfile) -> int | None:
     # A space that was planned at another resolution says so in its id.
     side = profile.validity.input_shape[-1]
     return side if profile.space.endswith(f"@{side}") else None
+
+
+def _seconds(profile: HardwareProfile) -> float | None:
+    # The input of what hears is one axis of samples.
+    shape = profile.validity.input_shape
+    return shape[0] / SAMPLE_RATE if len(shape) == 1 else None
 
 
 def check_rows(check: ProfileCheck) -> list[list[object]]:

@@ -1,6 +1,6 @@
 """The report's tables: front, neighbours, early exits, machine, versions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nas.core.trial import Outcome
 from nas.pipeline.reporting.facts import RunFacts
@@ -13,11 +13,13 @@ NEIGHBOURS = 4
 
 def front_table(facts: RunFacts) -> Html:
     """Returns every network of the front; the chart's points link to its rows."""
+    heard = any("rtf" in outcome.metrics for outcome in facts.front)
+    columns = {**COLUMNS, **({"rtf": NAMES["rtf"]} if heard else {})}
     head = tag("tr", tag("th", "network", scope="col"),
                *(tag("th", name, scope="col", class_=_class(metric))
-                 for metric, name in COLUMNS.items()))
+                 for metric, name in columns.items()))
     mark = "chosen" if facts.finished else "best so far"
-    rows = [_front_row(outcome, mark=mark if outcome is facts.chosen else "")
+    rows = [_front_row(outcome, columns, mark=mark if outcome is facts.chosen else "")
             for outcome in facts.front]
     return scrolling(tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers"),
                      label="networks of the front")
@@ -105,12 +107,12 @@ def _neighbour(facts: RunFacts, outcome: Outcome, chosen: Outcome) -> Html:
                tag("p", " · ".join(deltas), class_="muted"), tag("ul", *lines, class_="lines"))
 
 
-def _front_row(outcome: Outcome, *, mark: str) -> Html:
+def _front_row(outcome: Outcome, columns: Iterable[str], *, mark: str) -> Html:
     digest = outcome.trial.arch.digest
     name = tag("th", tag("code", digest), tag("span", f" {mark}", class_="mark") if mark else "",
                scope="row")
     cells = [tag("td", shown(metric, outcome.metrics[metric]), class_=_class(metric))
-             for metric in COLUMNS]
+             for metric in columns]
     return tag("tr", name, *cells, id=f"net-{digest}", class_="is-chosen" if mark else None)
 
 

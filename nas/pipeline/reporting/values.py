@@ -4,7 +4,8 @@ from nas.core.problem import Objective
 from nas.core.trial import Outcome
 
 NAMES = {"error": "validation error", "latency_ms": "latency", "params": "parameters",
-         "macs": "multiply-adds", "activation_bytes": "activation memory"}
+         "macs": "multiply-adds", "activation_bytes": "activation memory",
+         "rtf": "real-time factor"}
 
 
 def shown(metric: str, value: float) -> str:
@@ -13,6 +14,8 @@ def shown(metric: str, value: float) -> str:
         return f"{value:.2f}\xa0%"
     if metric == "latency_ms":
         return f"{value:#.3g}\xa0ms" if value < 100 else f"{value:,.0f}\xa0ms"
+    if metric == "rtf":
+        return f"{value:#.3g}"
     if metric == "activation_bytes":
         return f"{value:,.0f}\xa0B"
     return f"{value:,.0f}"
