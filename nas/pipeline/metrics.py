@@ -5,5 +5,5 @@ METRICS = {"error": "%", "latency_ms": "ms", "params": "1", "macs": "MAC", "acti
            "energy_mj": "mJ", "rtf": "1"}
 
 # Option of the command line → metric that it bounds.
-BOUNDS = {"max_latency_ms": "latency_ms", "max_rtf": "rtf", "max_params": "params", "max_macs": "macs",
-          "max_memory": "activation_bytes"}
+BOUNDS = {"max_latency_ms": "latency_ms", "max_rtf": "rtf", "max_params": "params",
+          "max_macs": "macs", "max_memory": "activation_bytes"}
