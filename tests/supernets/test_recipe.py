@@ -54,6 +54,10 @@ def test_no_warm_up_or_nothing_else(schedule: str, warmup_epochs: float) -> None
     assert (changes < 0).all() if warmup_epochs == 0 else (changes > 0).all()
 
 
+def test_a_warm_up_of_less_than_a_step_does_not_pass_the_peak() -> None:
+    assert max(rates(replace(RECIPE, warmup_epochs=0.5), steps_per_epoch=1)) == 0.2
+
+
 # Optimizers
 
 def groups_by_name(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
