@@ -1,9 +1,11 @@
 """Bundles of speech encoders: any length of clip, hidden states, a script that runs one."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+import soxr
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -219,3 +222,26 @@ def test_images_have_no_wav_example(written: SimpleNamespace, bundle: Path,
     with pytest.raises(InputError, match="--example wav is for encoders of speech") as caught:
         add_wav_example(open_bundle(written.folder), signature_of(network.task))
     assert "\n" not in str(caught.value)
+
+
+RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "speech" / "fsdd_recordings.tar.gz"
+
+
+@pytest.mark.skipif(not RECORDINGS.is_file(), reason="needs the spoken digits in ../shared/data")
+def test_real_speech_of_three_lengths(made: SimpleNamespace) -> None:
+    """One digit of theo, a few of them, and all: resampled, one by one and as equal halves."""
+    with tarfile.open(RECORDINGS) as archive:
+        names = [name for name in archive.getnames() if name.endswith("_theo_0.wav")][:8]
+        found = [soundfile.read(io.BytesIO(file.read()), dtype="float32")
+                 for name in sorted(names) if (file := archive.extractfile(name)) is not None]
+    spoken = [soxr.resample(wave, rate, 16_000) for wave, rate in found]
+    session = open_session((made.folder / "model.onnx").read_bytes())
+    for wave in (spoken[0], np.concatenate(spoken[:3]), np.concatenate(spoken)):
+        half = len(wave) // 2
+        for wave_BS in (normalised(wave)[None], np.stack([normalised(wave[:half]),
+                                                          normalised(wave[half:2 * half])])):
+            with torch.inference_mode():
+                wanted = made.module(torch.from_numpy(wave_BS)).numpy()
+            given = run(session, wave_BS, batch=len(wave_BS))
+            assert given.shape == wanted.shape
+            assert np.abs(given - wanted).max() <= 1e-4

