@@ -7,7 +7,6 @@ import pytest
 import torch
 from hubert_nets import furthest, make_supernet, uniform_arch
 from hubert_trainings import clips, tiny_config
-from transformers import HubertConfig, HubertModel
 
 from nas.core.errors import DataError, InputError
 from supernets.hubert.checkpoints import save_checkpoint
@@ -17,7 +16,7 @@ from supernets.hubert.teacher import HubertTeacher, Teacher
 
 
 def said(teacher: Teacher) -> tuple[torch.Tensor, ...]:
-    return tuple(teacher(torch.from_numpy(clips(1)[0] + 0.1)[None]))
+    return tuple(teacher(torch.from_numpy(clips(1)[0] + 0.5)[None]))
 
 
 def test_folders_of_stock_and_plain_encoders_and_a_file_beside_its_config(tmp_path: Path) -> None:
@@ -41,19 +40,16 @@ def test_a_checkpoint_teaches_with_its_largest_network(tmp_path: Path) -> None:
 
 
 def test_the_folder_says_whether_clips_are_normalised(tmp_path: Path) -> None:
-    with torch.random.fork_rng(devices=[]):
-        model = HubertModel(HubertConfig(hidden_size=16, num_hidden_layers=2, intermediate_size=16,
-                                         num_attention_heads=2, conv_dim=(8,) * 7,
-                                         num_conv_pos_embeddings=4,
-                                         num_conv_pos_embedding_groups=2)).eval()
-    model.save_pretrained(tmp_path / "hubert")
+    net = make_supernet(tiny_config())
+    model = net.extract(uniform_arch(net, embed=12, heads=3, ratio=2.0, depth=4)).eval()
+    save_folder(model, tmp_path / "hubert")
     found = {}
     for normalise in (True, False):
         (tmp_path / "hubert" / PREPROCESSOR).write_text(json.dumps({"do_normalize": normalise}))
         found[normalise] = said(open_teacher(tmp_path / "hubert", last=2))
         wanted = said(HubertTeacher(model, last=2, normalise=normalise))
         assert furthest(found[normalise], wanted) == 0.0
-    assert furthest(found[True], found[False]) > 1e-5
+    assert furthest(found[True], found[False]) > 1e-2
 
 
 def test_what_is_no_teacher(tmp_path: Path) -> None:
