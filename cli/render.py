@@ -67,11 +67,12 @@ def arch_summary(arch: Mapping[str, Any]) -> str:
     """Returns the choices of an architecture's global genes in one short text.
 
     Stage by stage depth×width, either of them alone where the other is no gene; a resolution is
-    ``160px``.
+    ``160px``. The width of a HuBERT is its gene ``embed``.
     """
     stages: dict[str, dict[str, Any]] = {}
     for gene, value in arch.items():
         stage, _, name = gene.rpartition(".")
+        name = "width" if gene == "embed" else name
         if name in ("width", "depth") and "." not in stage:
             stages.setdefault(stage, {})[name] = value
     shown = [f"{arch['resolution']}px"] if "resolution" in arch else []

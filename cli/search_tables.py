@@ -11,6 +11,8 @@ def show_search(payload: Mapping[str, Any]) -> None:
     """Prints the front, what was counted, and the exported network."""
     best = payload["best"]
     columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
+    if "rtf" in best["metrics"]:
+        columns["rtf"] = "real-time factor"
     rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
              *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
             for point in payload["pareto"]]
@@ -28,7 +30,9 @@ def show_search(payload: Mapping[str, Any]) -> None:
     for found in payload["learned_exits"]:
         print(exit_line(found))
     if payload["cascade"]:
-        print(cascade_line(payload["cascade"]))
+        print(cascade_line(payload["cascade"], payload["quality"]["inputs"]))
+    if payload["quality"]["error"]:
+        print(f"error: {payload['quality']['error']}")
     print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))
     measured = best["measured_latency_ms"]
     latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from nas.core.arch import Arch
 from nas.core.errors import InputError
-from nas.core.protocols import Batch
+from nas.core.protocols import Batch, quality_of
 from nas.evaluation.inherited import InheritedEvaluator
 
 
@@ -39,8 +39,9 @@ class FirstImages:
         self.of = sum(sizes)
         self.cost = (calibration + self.images) / (calibration + self.of)
         if self.images == self.of:
-            raise InputError(f"--cascade: the {self.of} images of the {evaluate.split} split come "
-                             f"in {len(sizes)} batches, which cannot be divided; leave it out")
+            raise InputError(f"--cascade: the {self.of} {quality_of(task).inputs} of the "
+                             f"{evaluate.split} split come in {len(sizes)} batches, which cannot "
+                             "be divided; leave it out")
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
         """Returns the metrics of an architecture, its quality on the first images."""

@@ -14,11 +14,11 @@ def exit_line(found: Mapping[str, Any]) -> str:
     return f"{line}; rank correlation with validation{_trust_text(trust)}"
 
 
-def cascade_line(found: Mapping[str, Any]) -> str:
-    """Returns what a finished search found of validating on a part of the images, in one line."""
+def cascade_line(found: Mapping[str, Any], inputs: str = "images") -> str:
+    """Returns what a finished search found of validating on a part of the inputs, in one line."""
     trust = found["trust"]
     state = "in use" if found["open"] else "not in use"
-    line = f"cascade: {found['images']:,} of {found['of']:,} images first, {state} at the end"
+    line = f"cascade: {found['images']:,} of {found['of']:,} {inputs} first, {state} at the end"
     if trust is None:
         return f"{line}; too few validations to tell how well they rank"
     return f"{line}; rank correlation with all of them{_trust_text(trust)}"

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hardware_profiles.profile_file import profile_bytes
 from nas.core.errors import EvaluationError, InputError
 from nas.core.files import replace_file, sha256
 from nas.core.problem import Objective
+from nas.core.protocols import quality_of
 from nas.core.trial import Outcome
 from nas.evaluation.halving import Halving
 from nas.evaluation.trained import TrainedEvaluator
@@ -104,7 +105,8 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
 
     def on_outcome(outcome: Outcome) -> None:
         finished.append(outcome)
-        watch(Event("search", whole_cost(finished), config.budget, _note(outcome)))
+        watch(Event("search", whole_cost(finished), config.budget,
+                    _note(outcome, quality_of(parts.supernet.task).inputs)))
 
     storage, study_name = run.ledger(config)
     with (says_how_to_go_on(run.path, lambda: f"{whole_cost(finished)} of {config.budget} "
@@ -184,10 +186,10 @@ def validated_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]
     return front
 
 
-def _note(outcome: Outcome) -> str:
+def _note(outcome: Outcome, inputs: str) -> str:
     if not outcome.ok:
         return f"failed: {outcome.error}"
-    how = "" if outcome.final else " on a part of the images"
+    how = "" if outcome.final else f" on a part of the {inputs}"
     return (f"error {outcome.metrics['error']:.2f} %{how}, "
             f"{outcome.metrics['latency_ms']:.3f} ms")
 
@@ -207,6 +209,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "searcher": config.searcher,
         "seed": config.seed,
         "device": device_facts(parts.profile),
+        "quality": asdict(quality_of(parts.supernet.task)),
         "counts": {"sampled": sampled, "early_exits": counts, **count_outcomes(outcomes)},
         "learned_exits": parts.gate.report() if parts.gate else [],
         "cascade": (parts.executor.report() if isinstance(parts.executor, Halving) else None),

@@ -69,8 +69,9 @@ def _probed(windows: FeatureDistillation, config: "SearchConfig", root: Path,
         held_out = f"searched on {_listed(search)}, tested on {_listed(test)}"
     tested = len(task.splits["test"])
     if tested < FEWEST:
+        more = "" if config.field == "speaker" else "name more --test-speakers or "
         raise DataError(f"{tested} clips of {root} are to test on, and an exported network is "
-                        f"compared on {FEWEST} at least; name more --test-speakers or add clips")
+                        f"compared on {FEWEST} at least; {more}add clips")
     left_out = f"; {unusable.lines()[0]}" if unusable.reasons else ""
     watch(Event("clips", unusable.files, unusable.files, f"{held_out}{left_out}"))
     return ProbedSpeech(windows=windows, clips=task, held_out=held_out)

@@ -1,6 +1,7 @@
 """What the blocks of one network are, read off their graphs, whatever the family."""
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ class BlockFacts:
 
     Attributes:
         kind: The first part of its key, such as ``"ir"``.
-        source: (C, H, W) or (C,) of its input.
+        source: (C, H, W), (C,) or, of steps in a sequence, (T, C) of its input.
         result: The same of its output.
+        sequence: What it does to a sequence, in short; empty if it is none.
         kernel: Side of its largest kernel.
         middle: Channels of its widest convolution, where neither input nor output has them.
         depthwise: Whether the largest kernel is a depthwise convolution's.
@@ -45,6 +47,7 @@ class BlockFacts:
     macs: int
     params: int
     latency_ms: float
+    sequence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
 def describe(block: Block, *, latency_ms: float) -> BlockFacts:
     """Returns what a block's graph says."""
     graph = block.graph
+    if len(graph.output.shape) == 2:
+        return _of_sequence(block, latency_ms)
     convolutions = [node for node in graph.nodes if node.kind == "conv2d"]
     stride = 1
     for node in convolutions:
@@ -97,6 +102,31 @@ def describe(block: Block, *, latency_ms: float) -> BlockFacts:
                  for node in graph.nodes),
         squeeze={"global_avg_pool", "mul"} <= kinds, macs=macs(graph), params=params(graph),
         latency_ms=latency_ms)
+
+
+def _of_sequence(block: Block, latency_ms: float) -> BlockFacts:
+    graph = block.graph
+    (source, result), nodes = (graph.inputs[0].shape, graph.output.shape), graph.nodes
+    convolutions = [node for node in nodes if node.kind == "conv1d"]
+    attention = next((place for place, node in enumerate(nodes) if node.kind == "softmax"), None)
+    units = max((node.output.shape[-1] for node in nodes[attention:] if node.kind == "linear"),
+                default=0)
+    if attention is not None:
+        heads = nodes[attention].output.shape[:-2][-1:]
+        does = f"{heads[0]} heads, {units} units" if heads else f"attention, {units} units"
+    elif convolutions:
+        many = "s" if len(convolutions) > 1 else ""
+        kernels = ", ".join(str(node.kernel) for node in convolutions)
+        does = f"convolution{many} of {kernels}"
+    else:
+        does = "linear"
+    return BlockFacts(
+        kind=block.key.partition("|")[0], source=source, result=result, kernel=1,
+        middle=units if units > max(source[-1], result[-1]) else None, depthwise=False,
+        classifies=False, stride=math.prod(node.stride for node in convolutions),
+        skip=any(node.kind == "add" and graph.inputs[0].name in node.inputs for node in nodes),
+        squeeze=False, macs=macs(graph), params=params(graph), latency_ms=latency_ms,
+        sequence=does)
 
 
 def _block_ids(design: Design, arch: Arch) -> Sequence[int]:

@@ -15,7 +15,7 @@ _CELL = 5.0
 def network_drawing(stages: Sequence[Stage]) -> Html:
     """Returns the stages in the order in which the network runs them."""
     blocks = [block for stage in stages for block in stage.blocks]
-    widest = max(max(block.source[0], block.middle or 0, block.result[0]) for block in blocks)
+    widest = max(max(_source(block), block.middle or 0, _width(block.result)) for block in blocks)
     total_ms = sum(block.latency_ms for block in blocks)
     return tag("ol", *(_stage(stage, widest, total_ms) for stage in stages), class_="stages")
 
@@ -44,7 +44,19 @@ def _block(block: BlockFacts, widest: int) -> Html:
     return tag("li", _glyph(block, widest), tag("div", *facts, class_="facts"))
 
 
+def _width(shape: Shape) -> int:
+    # Of a sequence channels come last.
+    return shape[-1] if len(shape) == 2 else shape[0]
+
+
+def _source(block: BlockFacts) -> int:
+    # A wave, which is no sequence yet, has one channel.
+    return 1 if block.sequence and len(block.source) == 1 else _width(block.source)
+
+
 def _title(block: BlockFacts) -> str:
+    if block.sequence:
+        return block.sequence + (f", stride {block.stride}" if block.stride > 1 else "")
     kernel = f"{block.kernel}×{block.kernel}"
     stride = f", stride {block.stride}" if block.stride > 1 else ""
     if block.depthwise:
@@ -54,11 +66,13 @@ def _title(block: BlockFacts) -> str:
 
 
 def _channels(block: BlockFacts) -> str:
-    widths = [block.source[0], block.middle, block.result[0]]
+    widths = [_source(block), block.middle, _width(block.result)]
     return " → ".join(str(width) for width in widths if width is not None) + " channels"
 
 
 def _shape(shape: Shape) -> str:
+    if len(shape) == 2:
+        return f"{shape[0]} steps of {shape[1]} channels"
     return f"{shape[0]} channels, {_sides(shape)} px" if len(shape) == 3 else f"{shape[0]} logits"
 
 
@@ -71,7 +85,7 @@ def _glyph(block: BlockFacts, widest: int) -> Html:
     def half(channels: int) -> float:
         return max(2.0, _REACH * channels / widest)
 
-    source, result = half(block.source[0]), half(block.result[0])
+    source, result = half(_source(block)), half(_width(block.result))
     parts = []
     if block.middle is None:
         parts.append(_trapezoid(12, 120, source, result, "expand"))

@@ -68,10 +68,18 @@ class Best(Point):
     finetuned: Tuned | None = None
 
 
+class Found(_Read):
+    """What the error is, in a line where that is not obvious, and what it is found on."""
+
+    error: str = ""
+    inputs: str = "images"
+
+
 class Results(_Read):
     """The part of ``pareto.json`` that is not in the ledger."""
 
     space_size: int
+    quality: Found = Found()
     counts: Counts
     pareto: tuple[Point, ...] = Field(min_length=1)
     best: Best
@@ -139,6 +147,11 @@ class RunFacts:
     def live(self) -> dict[str, frozenset[str]]:
         """Digest → the genes that matter in that network."""
         return {trial.outcome.trial.arch.digest: trial.live for trial in self.trials}
+
+    @property
+    def quality(self) -> Found:
+        """What the error is; of an unfinished search it is not known."""
+        return self.results.quality if self.results else Found(inputs="inputs")
 
     @property
     def latency_table(self) -> LatencyTable | None:
@@ -228,7 +241,7 @@ def _read_manifest(run: RunDir) -> Manifest | None:
 def _find_design(config: SearchConfig, profile: HardwareProfile) -> tuple[Design | None, str]:
     # A run folder is passed on without its supernet; the report then says what it cannot draw.
     try:
-        design = load_design(config.supernet)
+        design = load_design(config.supernet, seconds=config.seconds)
         require_space(profile, space=design.space.id,
                       generator=generator_hash(design.space, design.vocabulary))
     except NasError as error:

@@ -43,7 +43,8 @@ def _lead(facts: RunFacts) -> list[str]:
             lead.insert(0, "All validations are there, the export is not. ")
         return lead
     first = facts.config.objectives[0]
-    which = "most accurate" if first == "error" else f"one of lowest {NAMES[first]}"
+    accurate = first == "error" and not facts.quality.error
+    which = "most accurate" if accurate else f"one of lowest {NAMES[first]}"
     return [f"The {which} of {len(facts.validated)} validated out of {space} of ",
             tag("b", facts.config.supernet), _comparison(facts), ".", _tuned(facts.results.best)]
 
@@ -72,7 +73,8 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
     tiles = []
     if facts.results:
         best = facts.results.best
-        tiles.append((shown("error", best.test["error"]), "test error", "images no search saw"))
+        tiles.append((shown("error", best.test["error"]), "test error",
+                      f"{facts.quality.inputs} no search saw"))
     tiles.append((shown("error", chosen.metrics["error"]), NAMES["error"],
                   "as searched" if facts.results and facts.results.best.finetuned
                   else "inherited weights"))
@@ -83,6 +85,10 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
     low, high = value * fit.lower_ratio, value * fit.upper_ratio
     tiles.append((shown("latency_ms", value), "predicted latency",
                   f"90\xa0%: {low:#.3g}\xa0…\xa0{high:#.3g}"))
+    if "rtf" in chosen.metrics:
+        seconds = value / (1000 * chosen.metrics["rtf"])
+        tiles.append((shown("rtf", chosen.metrics["rtf"]), NAMES["rtf"],
+                      f"predicted, {seconds:.3g}\xa0s of speech"))
     tiles += [(shown(name, chosen.metrics[name]), NAMES[name], "exact count")
               for name in ("params", "macs")]
     return tag("ul", *(tag("li", tag("b", value), tag("span", name), tag("small", note))

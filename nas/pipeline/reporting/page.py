@@ -56,6 +56,8 @@ def _front(facts: RunFacts) -> Html:
                     f"predicted from {facts.profile.kind} blocks. Below and left is better; the "
                     f"shaded part is dominated. A point leads to its row.{_in_part(facts)}",
                class_="note")
+    if facts.quality.error:
+        note = joined([note, tag("p", f"Error: {facts.quality.error}.", class_="note")])
     figure = tag("figure", tag("div", front_figure(facts, WIDE), class_="only-wide"),
                  tag("div", front_figure(facts, NARROW), class_="only-narrow"), legend)
     return _section("front", "Pareto front", note,
@@ -81,8 +83,9 @@ def _history(facts: RunFacts) -> Html:
 def _in_part(facts: RunFacts) -> str:
     if not facts.counts.partial:
         return ""
-    return (f" {facts.counts.partial} more were validated on a part of the images alone, at the "
-            f"cost of {facts.counts.partial_cost:.1f} validations, and are not shown.")
+    return (f" {facts.counts.partial} more were validated on a part of the "
+            f"{facts.quality.inputs} alone, at the cost of {facts.counts.partial_cost:.1f} "
+            "validations, and are not shown.")
 
 
 def _exits(facts: RunFacts) -> Html:
@@ -95,7 +98,8 @@ def _exits(facts: RunFacts) -> Html:
     learned = facts.results.learned_exits if facts.results else ()
     lines = [tag("p", exit_line(found), class_="note") for found in learned]
     if facts.results and facts.results.cascade:
-        lines.append(tag("p", cascade_line(facts.results.cascade), class_="note"))
+        line = cascade_line(facts.results.cascade, facts.quality.inputs)
+        lines.append(tag("p", line, class_="note"))
     return _section("exits", "Early exits", tag("p", note, class_="note"), exits_table(facts),
                     *lines, class_="full")
 

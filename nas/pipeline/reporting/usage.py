@@ -17,6 +17,18 @@ scores = session.run(None, feed)[0][0]
 print(json.loads(about["labels"])[scores.argmax()])
 '''
 
+_WAVE = '''\
+import json
+import numpy as np, onnxruntime as ort
+session = ort.InferenceSession("best/model.onnx")
+how = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+wave = np.random.default_rng(0).normal(size=how["sample_rate"])  # yours: one channel, any length
+if how["normalise"]:
+    wave = (wave - wave.mean()) / np.sqrt(wave.var() + how["epsilon"])
+states = session.run(None, {"INPUT": wave[None].astype("float32")})[0][0]
+print(states.shape)  # frames, width
+'''
+
 _PLAIN = '''\
 import numpy as np, onnxruntime as ort
 session = ort.InferenceSession("best/model.onnx")
@@ -39,4 +51,6 @@ def snippet(manifest: Manifest) -> str:
     first = manifest.onnx.inputs[0]
     known = {"preprocessing", "labels"} <= set(manifest.onnx.metadata_keys)
     text = _IMAGE if known else _PLAIN.replace("SHAPE", repr(tuple(first.shape[1:])))
+    if "samples" in first.shape:
+        text = _WAVE
     return text.replace('"INPUT"', json.dumps(first.name))
