@@ -1,7 +1,11 @@
 """Networks with weights drawn anew."""
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from nas.core.errors import InputError
 
@@ -14,8 +18,19 @@ def initialise(module: nn.Module, seed: int) -> None:
         torch.manual_seed(seed)
         for part in module.modules():
             reset = getattr(part, "reset_parameters", None)
-            if callable(reset):
+            if not callable(reset):
+                continue
+            with parametrize.cached():
                 reset()
+                if parametrize.is_parametrized(part):
+                    _assign_drawn(part)
+
+
+def _assign_drawn(part: nn.Module) -> None:
+    # A layer draws into a computed weight, of which its parameters know nothing until it is
+    # assigned.
+    for name in cast("Mapping[str, nn.Module]", part.parametrizations):
+        setattr(part, name, getattr(part, name).detach().clone())
 
 
 def check_can_initialise(module: nn.Module) -> None:

@@ -1,11 +1,12 @@
 """The learning early exits of a search, from what the configuration names."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from nas.core.arch import Arch
-from nas.core.errors import InputError
+from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import CostModel, Supernet
 from nas.core.rng import derive_seed
 from nas.core.trial import Outcome
@@ -31,7 +32,8 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
         models: The cost models; what none of them knows is to be predicted.
 
     Raises:
-        InputError: An unknown proxy, or no objective that is not known beforehand anyway.
+        InputError: An unknown proxy, one that cannot score networks of such a task at all, or no
+            objective that is not known beforehand anyway.
     """
     if not config.proxy and not config.surrogate:
         return None
@@ -49,8 +51,10 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
     scorers: list[Scorer] = []
     if config.proxy:
         batch = proxy_batch(supernet.task.batches("train_calib"), PROXY_BATCH)
-        scorers += [ProxyScores(name, supernet, load_proxy(name), batch=batch, seed=config.seed)
-                    for name in config.proxy]
+        proxies = [ProxyScores(name, supernet, load_proxy(name), batch=batch, seed=config.seed)
+                   for name in config.proxy]
+        _check_can_score(proxies, supernet)
+        scorers += proxies
     if config.surrogate:
         seed = derive_seed(config.seed, "surrogate")
         features = code_features(supernet.space, models)
@@ -60,6 +64,14 @@ def compose_gate(config: SearchConfig, supernet: Supernet,
     exits = [QuantileExit(scorer, truth=truth, costs=costs, config=ExitConfig())
              for scorer in scorers]
     return LearnedExits(exits, seed=config.seed)
+
+
+def _check_can_score(proxies: Sequence[ProxyScores], supernet: Supernet) -> None:
+    # Better now than after the first validations; the smallest network is scored soonest.
+    smallest = supernet.space.extreme(largest=False)
+    for proxy in proxies:
+        with suppress(EvaluationError):  # of this network: others may have a score
+            proxy.compute(smallest)
 
 
 def cost_columns(supernet: Supernet, models: Sequence[CostModel],

@@ -22,6 +22,7 @@ from nas.pipeline.compose import searched_supernet
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.events import Event
 from nas.pipeline.export import Extras, export_subnet
+from nas.pipeline.rank import RankRequest, rank
 from nas.pipeline.search import SearchResult, resume_search, run_search
 from nas.search.ledger import Ledger, ledger_equal
 from supernets.hubert.stored import save_supernet
@@ -163,6 +164,27 @@ def test_any_searcher_stopped_and_resumed_equals_one_that_was_not(
     assert cut.out is not None
     until_export(resume_search, cut.out)
     assert ledger_equal(ledger_of(cut.out), ledger_of(whole))
+
+
+def test_proxies_and_a_surrogate_go_before_the_probe(config: Options, ledger_of: LedgerOf) -> None:
+    chosen = {"proxy": ("gradsign",), "surrogate": True, "searcher": "evolution", "ask": 1}
+    runs = [until_export(run_search, config(name, **chosen)) for name in ("one", "two")]
+    assert ledger_equal(*(ledger_of(run) for run in runs))
+    asked = config("three", proxy=("gradsign", "epe_nas"))
+    with pytest.raises(InputError, match="epe_nas needs one integer label for every sample"):
+        run_search(asked)
+    assert asked.out is not None
+    assert not asked.out.exists()
+
+
+def test_proxies_rank_encoders(supernet: Path, tmp_path: Path) -> None:
+    found = rank(RankRequest(supernet=str(supernet), proxies=("gradsign", "naswot", "macs"), n=4,
+                             batch=8, against="validation", out=tmp_path / "rank")).payload
+    assert [row["unscored"] for row in found["proxies"]] == [0, 0, 0]
+    assert all(-1 <= row["spearman"] <= 1 for row in found["proxies"])
+    with pytest.raises(InputError, match="fisher: the weight of"):
+        rank(RankRequest(supernet=str(supernet), proxies=("fisher",), n=3, batch=8,
+                         out=tmp_path / "other"))
 
 
 def test_workers_find_what_one_process_finds(config: Options, searched: SearchResult,
