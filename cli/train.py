@@ -90,7 +90,7 @@ def train(
         help="sgd or adamw (the default of timm models and of speech).")] = None,
     schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
     learning_rate: Annotated[float | None, typer.Option(
-        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002, of speech 0.001."
+        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002, of speech 0.0005."
         )] = None,
     weight_decay: Annotated[float | None, typer.Option(
         help="0.0001 with sgd, 0.05 with adamw, of speech 0.01.")] = None,
