@@ -42,8 +42,8 @@ PRETRAINED = UsualOfImages(epochs=10, batch_size=64, optimizer="adamw",
 SCRATCH = UsualOfImages(epochs=30, batch_size=64, optimizer="adamw",
                         learning_rates={"sgd": 0.1, "adamw": 2e-3},
                         weight_decays={"sgd": 1e-4, "adamw": 0.05})
-# Of stage 2. LightHuBERT's authors do not say theirs; the rate is that of HuBERT and data2vec. Twice as
-# much made hubert-tiny say the same of every frame, for good.
+# Of stage 2. LightHuBERT's authors do not say theirs; the rate is that of HuBERT and data2vec.
+# Twice as much made hubert-tiny say the same of every frame, for good.
 SPEECH = Usual(epochs=120, optimizer="adamw", learning_rates={"sgd": 0.1, "adamw": 5e-4},
                weight_decays={"sgd": 1e-4, "adamw": 0.01}, rule="single-path", clip_norm=1.0)
 
