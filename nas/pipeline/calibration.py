@@ -127,6 +127,7 @@ def _check_apart(task: Task, inputs: Inputs) -> None:
     known = {np.ascontiguousarray(values).tobytes() for values in inputs}
     for split in ("search", "test"):
         shared = sum(values.tobytes() in known for batch, _ in task.batches(split)
+                     if isinstance(batch, torch.Tensor)  # not clips of any length
                      for values in batch.cpu().contiguous().numpy())
         if shared > max(1, len(inputs) // 100):  # data sets have doubles of their own
             raise DataError(f"{shared} of the {len(inputs)} calibration images are in the {split} "
