@@ -10,7 +10,7 @@ from hardware_profiles.host import host_device
 from hardware_profiles.measure import measure, protocol_for, this_runtime
 from hardware_profiles.precision import executed_ops, parsed, precision_remarks, quantised, sized
 from hardware_profiles.session import Model
-from nas.core.errors import ExportError, InputError
+from nas.core.errors import ExportError
 from nas.core.protocols import Task
 from nas.export.int8 import add_int8, with_metadata_of
 from nas.export.manifest import INT8, ONNX, Int8Entry
@@ -34,14 +34,9 @@ def quantise(bundle: OpenedBundle, task: Task, config: SearchConfig, *,
         watch: Is told of each step.
 
     Raises:
-        InputError: A network that is tested on inputs of several sizes.
         DataError: Images to calibrate with that are missing or do not fit.
         ExportError: A network that cannot be quantised, or the disk refuses.
     """
-    if hasattr(task, "export_inputs"):
-        raise InputError("--precision int8 tests both files on batches as the network takes them, "
-                         "and this search's --data are clips of several lengths; search without "
-                         "--data to have it")
     inputs = calibration_inputs(task, calibration)
     watch(Event("int8", 0, 3, f"calibrating with {inputs.described}"))
     model = _quantised(bundle, inputs)
