@@ -174,6 +174,7 @@ def test_any_searcher_stopped_and_resumed_equals_one_that_was_not(
     assert ledger_equal(ledger_of(cut.out), ledger_of(whole))
 
 
+@pytest.mark.slow
 def test_proxies_and_a_surrogate_go_before_the_probe(config: Options, ledger_of: LedgerOf) -> None:
     chosen = {"proxy": ("gradsign",), "surrogate": True, "searcher": "evolution", "ask": 1}
     runs = [until_export(run_search, config(name, **chosen)) for name in ("one", "two")]
@@ -195,6 +196,7 @@ def test_proxies_rank_encoders(supernet: Path, tmp_path: Path) -> None:
                          out=tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_workers_find_what_one_process_finds(config: Options, searched: SearchResult,
                                              ledger_of: LedgerOf) -> None:
     there = until_export(run_search, config(executor="process", workers=2))

@@ -82,7 +82,7 @@ def _eager() -> Iterator[None]:
     """Halving is in use from 8 pairs on, whatever they say; nothing is exported, to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nas.pipeline.search.measure_file",
-                      lambda *_: SimpleNamespace(latency_ms=1.0))
+                      lambda *_, **__: SimpleNamespace(latency_ms=1.0))
         patch.setattr("nas.pipeline.search.export_network", lambda *_, **__: SimpleNamespace(
             folder=Path(), test={"error": 0.0}, max_abs_diff=0.0, finetuned=None))
         patch.setattr(HalvingConfig.__init__, "__kwdefaults__", {

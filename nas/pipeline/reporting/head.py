@@ -44,7 +44,8 @@ def _lead(facts: RunFacts) -> list[str]:
         return lead
     first = facts.config.objectives[0]
     accurate = first == "error" and not facts.quality.error
-    which = "most accurate" if accurate else f"one of lowest {NAMES[first]}"
+    which = ("most accurate" if accurate else "best" if first == "error"
+             else f"one of lowest {NAMES[first]}")
     return [f"The {which} of {len(facts.validated)} validated out of {space} of ",
             tag("b", facts.config.supernet), _comparison(facts), ".", _tuned(facts.results.best)]
 
