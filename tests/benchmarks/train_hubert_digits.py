@@ -34,6 +34,7 @@ from supernets.hubert.teacher import check_rates
 from supernets.hubert.training import StagedTraining
 from supernets.hubert.wave_supernet import WaveSupernet
 from supernets.hubert.whisper import open_whisper
+from supernets.hubert.windows import taught_windows
 from supernets.tasks.distillation import FeatureDistillation, TaughtWindows
 from supernets.tasks.waves import SAMPLE_RATE, Wave
 from supernets.training.trainer import Progress, TrainConfig
@@ -101,19 +102,12 @@ def speech(folder: Path) -> tuple[list[Wave], list[Wave]]:
 
 
 def windows(waves: Sequence[Wave], cache: TargetCache) -> dict[str, TaughtWindows]:
-    """Returns the windows of each split, of prompts joined in random order."""
+    """Returns the windows of each split, of prompts in random order."""
     rng = derive_rng(SEED, "windows")
     samples = np.concatenate([waves[place] for place in rng.permutation(len(waves))])
-    count = sum(WINDOWS.values())
-    pieces = samples[:count * SAMPLE_RATE].reshape(count, SAMPLE_RATE)
-    stored = np.round(pieces * 32768).clip(-32768, 32767).astype(np.int16)
-    frames = TINY.frames(SAMPLE_RATE)
-    targets = np.stack([cache.compute(row.astype(np.float32) / 32768)[:frames] for row in stored])
-    found, first = {}, 0
-    for split, number in WINDOWS.items():
-        found[split] = TaughtWindows(stored[first:first + number], targets[first:first + number])
-        first += number
-    return found
+    ends = np.cumsum(list(WINDOWS.values())) * SAMPLE_RATE
+    clips = {split: [part] for split, part in zip(WINDOWS, np.split(samples, ends), strict=False)}
+    return taught_windows(clips, config=TINY, targets=cache, counts=WINDOWS, samples=SAMPLE_RATE)
 
 
 def sizes(net: HubertSupernet, splits: Mapping[str, TaughtWindows]) -> dict[str, float]:
@@ -144,7 +138,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="supernet folder to write")
     parser.add_argument("--prompts", type=Path, default=PROMPTS)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 14), metavar=("1ST", "2ND"))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(5, 7), metavar=("1ST", "2ND"))
     parser.add_argument("--layers", type=int, default=2, help="last ones of the teacher")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
