@@ -1,9 +1,10 @@
 """What sharing weights costs speech encoders: inherited against distilled alone, for equal steps.
 
-From the first stage's weights of a training by `train_hubert_digits.py` (its work folder), three
-things go on with the same batches for the same number of steps: a supernet that trains one random
-network at each (the second stage), and each of some random networks by itself. So do a supernet
-that trains four at each (`Sandwich`, all on the targets) and one that starts with random weights. All are compared by their distillation loss on held-out prompts.
+From the first stage's weights of a training by `train_hubert_digits.py` (its work folder), these go
+on with the same batches for the same number of steps: a supernet that trains one random network at
+each (the second stage), and each of some random networks by itself. So do a supernet that trains
+four at each (`Sandwich`, all on the targets) and one that starts with random weights. All are
+compared by their distillation loss on held-out prompts.
 Each training is kept as a row, so that a stopped run goes on.
 
     python tests/benchmarks/bench_hubert_distillation.py --teacher WHISPER.safetensors --work DIR
