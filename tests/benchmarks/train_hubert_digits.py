@@ -2,8 +2,8 @@
 
 Needs the prompts of Debian's asterisk-core-sounds-it-g722 and -ru-g722 and PyPI's G722. A share of
 them is held out: their windows are what the supernet validates on. Targets, checkpoints and the log
-of losses are kept in the work folder: a stopped run goes on there, and `--minutes` stops one. The
-recipe is in docs/benchmarks.md, where the figures of what came of it are, too.
+of losses are kept in the work folder: a stopped run goes on there, and `--minutes` stops one.
+Beside the supernet's folder it writes docs/benchmarks/hubert_training.json.
 
     python tests/benchmarks/train_hubert_digits.py --teacher WHISPER.safetensors --work DIR \
         --out supernets/shipped/hubert_digits
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from _prompts import LANGUAGES, PROMPTS, held_out, prompts, varied
+from _report import write_report
 
 from nas.core.files import sha256
 from nas.core.rng import derive_rng
@@ -76,6 +77,14 @@ class Log:
         with self.file.open("a") as log:
             log.write(json.dumps(line) + "\n")
         print(line, flush=True)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Returns the lines that have a value of a name, the last of each stage and place."""
+        found = {}
+        for line in map(json.loads, self.file.read_text().splitlines()):
+            if name in line:
+                found[line["stage"], line.get("epoch", line.get("step", 0))] = line
+        return [found[place] for place in sorted(found)]
 
     def clip(self, done: int, total: int) -> None:
         """Notes a clip that the teacher has heard."""
@@ -177,6 +186,10 @@ def main() -> None:
         "teacher": f"{options.teacher.name} (MIT), {sha256(options.teacher.read_bytes())[:12]}",
         "epochs": list(options.epochs), "seed": SEED,
         "versions": {name: version(name) for name in ("nas-service", "torch", "numpy")}})
+    write_report("hubert_training", {
+        "clips": len(clips), "minutes": minutes, "epochs": list(options.epochs),
+        "steps_per_epoch": data.steps_per_epoch, "batch_seconds": BATCH_SECONDS,
+        "search_windows_error_percent": log.rows("error"), "loss": log.rows("loss")}, seed=SEED)
 
 
 if __name__ == "__main__":
