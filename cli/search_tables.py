@@ -12,7 +12,7 @@ def show_search(payload: Mapping[str, Any]) -> None:
     best = payload["best"]
     columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
     if "rtf" in best["metrics"]:
-        columns["rtf"] = "real-time factor"
+        columns["rtf"] = "rtf"
     rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
              *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
             for point in payload["pareto"]]
