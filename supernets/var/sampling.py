@@ -85,7 +85,13 @@ def drawn(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
     Args:
         logits_BTV: Of codes that may be drawn; −∞ else.
         uniforms_BT: Double precision, in 0 … 1, below 1.
+
+    Raises:
+        InputError: Numbers in less precision, whose largest would round to 1.
     """
+    if uniforms_BT.dtype != torch.float64:
+        raise InputError(f"random numbers are of {uniforms_BT.dtype}; draw them in double "
+                         "precision")
     cumulative = logits_BTV.double().softmax(-1).cumsum(-1)
     # Of the sum itself, which rounding keeps from being 1.
     thresholds = uniforms_BT[..., None] * cumulative[..., -1:]

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_layers_move_both_ways_within_the_buffer() -> None:
     ways = set()
     for arch in ARCHS:
         steps = layouts(plan(SMALL, arch), freed=True)
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in pairwise(steps):
             ways |= {np.sign(after.offsets[layer] - before.offsets[layer])
                      for layer in after.offsets}
     assert {-1, 1} <= ways
@@ -142,7 +143,10 @@ def test_draws_follow_the_probabilities_and_never_what_is_forbidden() -> None:
     counts = torch.bincount(tokens[0], minlength=4).tolist()
     assert counts[0] == counts[3] == 0
     assert counts[1] == pytest.approx(1000, abs=2)
-    assert int(drawn(logits[:, :1], torch.full((1, 1), np.nextafter(1.0, 0.0)))) == 2
+    largest = torch.full((1, 1), float(np.nextafter(1.0, 0.0)), dtype=torch.float64)
+    assert int(drawn(logits[:, :1], largest)) == 2
+    with pytest.raises(InputError, match="double precision"):
+        drawn(logits[:, :1], largest.float())
 
 
 def test_an_image_does_not_depend_on_its_batch_nor_on_freeing() -> None:
