@@ -27,7 +27,7 @@ class CachedDecoder:
 
     Raises:
         ArchError: An architecture of another space.
-        InputError: Labels that are no classes.
+        InputError: Labels that are no classes, or a cache of integers.
     """
 
     @torch.no_grad()
@@ -37,10 +37,15 @@ class CachedDecoder:
         net.check_labels(labels_R)
         plan = net.plan(arch)
         weights = net.pos_1LC
+        dtypes = [dtype or weights.dtype for dtype in (key_dtype, value_dtype)]
+        for dtype in dtypes:
+            if not dtype.is_floating_point:
+                raise InputError(f"caches of {dtype} cannot hold keys or values; give a "
+                                 "floating-point type")
         self._net, self._layers, self._scale = net, plan.layers, 0
         self._cache = KeyValueCache(
             plan, rows=len(labels_R), heads=net.config.heads, head_dim=net.config.head_dim,
-            key_dtype=key_dtype or weights.dtype, value_dtype=value_dtype or weights.dtype,
+            key_dtype=dtypes[0], value_dtype=dtypes[1],
             device=weights.device, freed=freed)
         self._class_RC = net.class_emb(labels_R)
         self._conditioning = net.shared_ada_lin(self._class_RC)

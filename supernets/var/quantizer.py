@@ -35,7 +35,10 @@ class Quantised:
 
 
 class Phi(nn.Conv2d):
-    """The convolution behind the upsampling: a share of it and the rest of its input."""
+    """The convolution behind the upsampling: a share of it and the rest of its input.
+
+    It computes in single precision whatever its weights are stored in.
+    """
 
     def __init__(self, channels: int, share: float) -> None:
         super().__init__(channels, channels, 3, padding=1)
@@ -43,7 +46,10 @@ class Phi(nn.Conv2d):
 
     def forward(self, h_BCHW: Tensor) -> Tensor:
         """Returns (B, C, H, W)."""
-        return (1 - self.share) * h_BCHW + self.share * super().forward(h_BCHW)
+        assert self.bias is not None
+        with torch.autocast(h_BCHW.device.type, enabled=False):
+            y_BCHW = F.conv2d(h_BCHW, self.weight.float(), self.bias.float(), padding=1)
+        return (1 - self.share) * h_BCHW + self.share * y_BCHW
 
 
 class Phis(nn.Module):
@@ -67,7 +73,7 @@ def phi_of(scale: int, scales: int, phis: int) -> int:
 
 
 class MultiScaleQuantizer(nn.Module):
-    """Codes, and the convolutions between them and the latent.
+    """Codes, and the convolutions between them and the latent; all in single precision.
 
     Args:
         config: Of the VQVAE.
@@ -133,8 +139,9 @@ class MultiScaleQuantizer(nn.Module):
         """Returns the nearest codes (B, T), by Euclidean distance, to what a scale sees."""
         rows = _sequence(self._reduced(rest_BCHW, scale)).flatten(0, 1)
         codes = self.embedding.weight.detach().float()
-        squares = rows.square().sum(1, keepdim=True) + codes.square().sum(1)
-        found = torch.addmm(squares, rows, codes.T, alpha=-2).argmin(1)
+        with torch.autocast(rows.device.type, enabled=False):
+            squares = rows.square().sum(1, keepdim=True) + codes.square().sum(1)
+            found = torch.addmm(squares, rows, codes.T, alpha=-2).argmin(1)
         return found.view(len(rest_BCHW), -1)
 
     def contribution(self, tokens_BT: Tensor, scale: int) -> Tensor:

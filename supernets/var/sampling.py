@@ -107,8 +107,13 @@ def image_uniforms(config: VarConfig, *, images: int, seed: int, first: int = 0)
         config: The family member.
         images: B.
         seed: Of the run, ≥ 0.
-        first: Index of the first image.
+        first: Index of the first image, ≥ 0.
+
+    Raises:
+        InputError: A negative seed or index.
     """
+    if seed < 0 or first < 0:
+        raise InputError(f"seed {seed} and first image {first} must be 0 or more")
     return torch.from_numpy(np.stack([
         derive_rng(seed, "var image", index=first + index).random(config.tokens)
         for index in range(images)]))

@@ -7,6 +7,7 @@ image's first tokens alone.
 Legend: B batch, L tokens of an image, T some of them, C width, V codes, E channels of a code.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -88,12 +89,23 @@ class VarSupernet(nn.Module):
         conditioning = self.shared_ada_lin(class_BC)
         levels_L = self.levels(x_BLC.device)
         mask_LL = levels_L[:, None] >= levels_L
+        waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
-            kept = self._kept(index, x_BLC, generator)
             end = lengths[index]
-            part = block(x_BLC[:, :end], conditioning, mask_LL[:end, :end], kept_2B11=kept)
-            x_BLC = part if end == self.config.tokens else torch.cat((part, x_BLC[:, end:]), 1)
-        return self.logits(x_BLC, class_BC)
+            x_BLC = block(_first(x_BLC, waiting, end), conditioning, mask_LL[:end, :end],
+                          kept_2B11=self._kept(index, x_BLC, generator))
+        return self.logits(_first(x_BLC, waiting, self.config.tokens), class_BC)
+
+    def extract(self, arch: Arch) -> nn.Module:
+        """Returns the subnet as a module that owns its weights: `FixedDepth`, in the same mode.
+
+        It has all layers, as the bridge scales run them.
+
+        Raises:
+            ArchError: An architecture of another space.
+        """
+        self.plan(arch)
+        return FixedDepth(copy.deepcopy(self), arch).train(self.training)
 
     def plan(self, arch: Arch) -> DepthPlan:
         """Returns the layers of each scale.
@@ -162,6 +174,35 @@ class VarSupernet(nn.Module):
             return None
         draws = torch.rand(2, len(x_BLC), 1, 1, generator=generator, device=x_BLC.device)
         return (draws >= rate).to(x_BLC.dtype) / (1 - rate)
+
+
+class FixedDepth(nn.Module):
+    """A transformer and the one subnet that it runs as.
+
+    Args:
+        net: Whose weights it has; not copied.
+        arch: The subnet.
+    """
+
+    def __init__(self, net: VarSupernet, arch: Arch) -> None:
+        super().__init__()
+        self.net, self.arch = net, arch
+
+    def forward(self, images: TeacherForced) -> Tensor:
+        """Returns the logits of all tokens, (B, L, V), in single precision."""
+        logits: Tensor = self.net(images, self.arch)
+        return logits
+
+
+def _first(x_BTC: Tensor, waiting: list[Tensor], end: int) -> Tensor:
+    # The first `end` tokens. Those behind wait, the nearest last, until a layer runs them again:
+    # so a run of layers that skip the same tokens copies nothing.
+    while x_BTC.shape[1] < end:
+        x_BTC = torch.cat((x_BTC, waiting.pop()), 1)
+    if x_BTC.shape[1] > end:
+        waiting.append(x_BTC[:, end:])
+        x_BTC = x_BTC[:, :end]
+    return x_BTC
 
 
 def token_targets(tokens: Sequence[Tensor]) -> Tensor:

@@ -146,6 +146,16 @@ def test_switching_depth_copies_nothing_and_comes_back() -> None:
     assert {name: tensor.data_ptr() for name, tensor in net.state_dict().items()} == pointers
 
 
+def test_an_extracted_subnet_owns_its_weights() -> None:
+    net, arch = small_net(), variant_arch(SMALL, bridge=2, depth=4)
+    expected = net(IMAGES, arch)
+    extracted = net.extract(arch)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+    assert torch.equal(extracted(IMAGES), expected)
+
+
 def test_loss_reaches_every_weight_of_the_layers_that_run() -> None:
     net = small_net()
     net(IMAGES, variant_arch(SMALL, bridge=1, depth=2)).square().mean().backward()

@@ -123,6 +123,15 @@ def test_a_vqvae_learns_what_its_codes_can_say() -> None:
     assert float(error.detach()) < 0.25  # the mean of both images, without codes, has .5
 
 
+def test_codes_are_found_in_single_precision_even_where_the_rest_is_not() -> None:
+    quantizer, f = _quantizer(), _latent()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = quantizer(f)
+    expected = quantizer(f)
+    assert all(map(torch.equal, found.tokens, expected.tokens))
+    torch.testing.assert_close(found.latent, expected.latent)
+
+
 def test_usage_of_codes() -> None:
     tokens = [torch.tensor([[0], [0]]), torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]])]
     counts = count_codes(tokens, 8)
