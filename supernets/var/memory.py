@@ -6,9 +6,9 @@ sum over layers of the tokens that each runs on. Freed caches peak where the lay
 tokens so far are most: max(D·L_N, d·L).
 """
 
-from nas.core.errors import InputError
+from nas.core.errors import ConstraintError, InputError
 from supernets.var.config import VarConfig
-from supernets.var.space import DepthPlan
+from supernets.var.space import DepthPlan, build_space, plan
 
 
 def layer_tokens(plan: DepthPlan, *, freed: bool) -> int:
@@ -45,3 +45,20 @@ def kv_bytes(config: VarConfig, plan: DepthPlan, *, images: int, key_bytes: int,
             raise InputError(f"{what} {number} must be at least 1")
     rows = images * (2 if guided else 1)
     return rows * config.width * (key_bytes + value_bytes) * layer_tokens(plan, freed=freed)
+
+
+def check_budget(config: VarConfig, budget_bytes: int, *, images: int, key_bytes: int,
+                 value_bytes: int, guided: bool = True, freed: bool = False) -> None:
+    """Checks that some subnet's caches are within a budget; see `kv_bytes` for the arguments.
+
+    Raises:
+        ConstraintError: The smallest subnet's are not.
+        InputError: As of `kv_bytes`.
+    """
+    smallest = plan(config, build_space(config).extreme(largest=False))
+    least = kv_bytes(config, smallest, images=images, key_bytes=key_bytes,
+                     value_bytes=value_bytes, guided=guided, freed=freed)
+    if budget_bytes < least:
+        raise ConstraintError(f"{budget_bytes} bytes of key-value caches are under the {least} of "
+                              f"the smallest subnet of {config.name} for {images} images; allow "
+                              "more or make fewer images at a time")

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from nas.core.arch import Arch
 from nas.core.errors import InputError
 from supernets.var.config import VarConfig
+from supernets.var.dropping import branch_factors, dropped_labels
 from supernets.var.initialise import initialise
 from supernets.var.layers import Block, HeadNorm, SharedProjection
 from supernets.var.space import DepthPlan, VarSpace, build_space, plan
@@ -83,7 +84,7 @@ class VarSupernet(nn.Module):
         inputs_BTE, labels_B = images
         self._check(inputs_BTE, labels_B)
         if self.training:
-            labels_B = self._dropped(labels_B, generator)
+            labels_B = dropped_labels(self.config, labels_B, generator)
         class_BC = self.class_emb(labels_B)
         x_BLC = self.embedded(class_BC, inputs_BTE)
         conditioning = self.shared_ada_lin(class_BC)
@@ -92,8 +93,9 @@ class VarSupernet(nn.Module):
         waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             end = lengths[index]
+            kept = branch_factors(self.config, index, x_BLC, generator) if self.training else None
             x_BLC = block(_first(x_BLC, waiting, end), conditioning, mask_LL[:end, :end],
-                          kept_2B11=self._kept(index, x_BLC, generator))
+                          kept_2B11=kept)
         return self.logits(_first(x_BLC, waiting, self.config.tokens), class_BC)
 
     def extract(self, arch: Arch) -> nn.Module:
@@ -121,8 +123,8 @@ class VarSupernet(nn.Module):
         x_BLC = torch.cat((first, self.word_embed(inputs_BTE)), 1)
         end = x_BLC.shape[1]
         levels_L = self.levels(x_BLC.device)
-        x_BLC = x_BLC + self.lvl_embed(levels_L[:end]) + self.pos_1LC[:, :end]
-        return x_BLC
+        places: Tensor = self.lvl_embed(levels_L[:end]) + self.pos_1LC[:, :end]
+        return x_BLC + places
 
     def scale_embedded(self, inputs_BTE: Tensor, scale: int) -> Tensor:
         """Returns the first layer's input of one scale after the first, (B, T, C)."""
@@ -159,21 +161,6 @@ class VarSupernet(nn.Module):
             raise InputError(f"inputs of {len(labels_B)} labels are {expected}, not "
                              f"{tuple(inputs_BTE.shape)}; make them with teacher_inputs of the "
                              "VQVAE")
-
-    def _dropped(self, labels_B: Tensor, generator: Generator | None) -> Tensor:
-        if not self.config.cond_drop:
-            return labels_B
-        draws = torch.rand(len(labels_B), generator=generator, device=labels_B.device)
-        return labels_B.masked_fill(draws < self.config.cond_drop, self.config.classes)
-
-    def _kept(self, index: int, x_BLC: Tensor, generator: Generator | None) -> Tensor | None:
-        last = self.config.drop_path
-        last = 0.1 * self.config.depth / 24 if last is None else last
-        rate = last * index / max(self.config.depth - 1, 1)
-        if not self.training or not rate:
-            return None
-        draws = torch.rand(2, len(x_BLC), 1, 1, generator=generator, device=x_BLC.device)
-        return (draws >= rate).to(x_BLC.dtype) / (1 - rate)
 
 
 class FixedDepth(nn.Module):

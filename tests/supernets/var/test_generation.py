@@ -208,7 +208,7 @@ def test_requests_that_cannot_be_met() -> None:
         generate(small_net(), VAE, LABELS, full_arch(FMNIST), sampling=sampling, seed=0)
     with pytest.raises(InputError, match="seed -1"):
         generate(small_net(), VAE, LABELS, arch, sampling=sampling, seed=-1)
-    with pytest.raises(InputError, match="caches of torch.int8"):
+    with pytest.raises(InputError, match=r"caches of torch\.int8"):
         generate(small_net(), VAE, LABELS, arch, sampling=sampling, seed=0, key_dtype=torch.int8)
     with pytest.raises(SpaceError, match="vocabulary"):
         generate(small_net(replace(SMALL, vocabulary=25)), VAE, LABELS, arch, sampling=sampling,

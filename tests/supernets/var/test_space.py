@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nas.core.arch import Arch, make_arch
-from nas.core.errors import ArchError, SpaceError
+from nas.core.errors import ArchError, ConstraintError, SpaceError
 from supernets.var.config import VarConfig
-from supernets.var.memory import kv_bytes
+from supernets.var.memory import check_budget, kv_bytes
 from supernets.var.presets import D30, FMNIST, PRESETS, VAE_256, VAE_FMNIST, VAES
 from supernets.var.space import build_space, full_arch, plan, selected, variant_arch
 from supernets.var.vae_config import VaeConfig, check_pair
@@ -100,6 +100,18 @@ def test_the_two_gains_that_the_paper_leaves(depth: int) -> None:
     assert half * 3 == kv_bytes(D30, found, key_bytes=4, **sizes) * 2
     peak = kv_bytes(D30, found, key_bytes=2, freed=True, **sizes)
     assert peak == 2 * 64 * 1920 * 4 * max(30 * 91, depth * 680)
+
+
+@pytest.mark.parametrize("freed", [True, False])
+def test_a_budget_under_the_smallest_subnet(freed: bool) -> None:
+    sizes: dict[str, Any] = {"images": 2, "key_bytes": 2, "value_bytes": 4, "freed": freed}
+    space = build_space(SMALL)
+    codes = np.array(list(product(*(range(len(gene.choices)) for gene in space.genes))))
+    least = min(kv_bytes(SMALL, plan(SMALL, arch), **sizes)
+                for arch in space.decode(space.canonical_codes(codes)))
+    check_budget(SMALL, least, **sizes)
+    with pytest.raises(ConstraintError, match=f"under the {least} of the smallest subnet"):
+        check_budget(SMALL, least - 1, **sizes)
 
 
 @pytest.mark.parametrize(("change", "message"), [
