@@ -136,6 +136,15 @@ def test_top_k_and_top_p_allow_exactly_the_right_codes(top_k: int, top_p: float)
         assert torch.equal(after[list(allowed)], before[list(allowed)])
 
 
+def test_codes_at_the_very_edge() -> None:
+    alike = torch.zeros(1, 1, 4)  # sums of 1/4, 1/2, 3/4 and 1, all exact
+    kept = [int(filtered(alike, top_k=0, top_p=top_p).isfinite().sum())
+            for top_p in (0.25, 0.5, 0.51, 1.0)]
+    assert kept == [1, 2, 3, 4]
+    tied = torch.tensor([[[1.0, 2.0, 2.0, 3.0]]])
+    assert filtered(tied, top_k=2, top_p=0.0).isfinite().tolist() == [[[False, True, True, True]]]
+
+
 def test_draws_follow_the_probabilities_and_never_what_is_forbidden() -> None:
     logits = torch.tensor([-torch.inf, 0.0, np.log(3), -torch.inf]).expand(1, 4001, 4)
     uniforms = torch.linspace(0, 1, 4002, dtype=torch.float64)[None, :-1]
