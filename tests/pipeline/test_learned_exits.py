@@ -23,6 +23,7 @@ def search(supernet: Path, out: Path, **options: Any) -> SearchResult:
                                    "proxy": ("synflow",), "surrogate": True, **options}))
 
 
+@pytest.mark.slow
 def test_exits_are_reported_and_a_resumed_search_replays_them(
         tiny_folder: Path, tmp_path: Path) -> None:
     result = search(tiny_folder, tmp_path / "run")

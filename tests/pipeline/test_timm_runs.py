@@ -76,6 +76,7 @@ def tune(run_dir: Path, **options: Any) -> Finetuned:
                                            **options}))
 
 
+@pytest.mark.slow
 def test_the_winner_learns_the_same_from_a_data_set_by_name_and_with_processes(
         timm_run: Path, image_folder: Path, tmp_path: Path) -> None:
     own, named = (Path(shutil.copytree(timm_run, tmp_path / name)) for name in ("own", "named"))

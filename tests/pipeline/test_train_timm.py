@@ -235,6 +235,7 @@ def story(folder: Path, base: Path, capsys: pytest.CaptureFixture[str], *, budge
     return dict(found)
 
 
+@pytest.mark.slow
 def test_a_trained_folder_is_searched_exported_and_verified(
         timm_request: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch) -> None:

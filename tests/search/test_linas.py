@@ -93,6 +93,7 @@ def test_only_what_is_not_known_is_learnt(make_problem: MakeProblem, evaluate: E
     assert len(learnt) == 3
 
 
+@pytest.mark.slow
 def test_finds_more_than_chance(make_problem: MakeProblem, evaluate: Evaluator) -> None:
     reference = np.array([26.0, 0.0])
     ratios = []

@@ -166,7 +166,7 @@ def change_card(stored: Stored, folder: Path, place: tuple[str, ...], value: obj
     (("task", "dataset"), "torch/nothing", "cannot be used: torchvision has no data set"),
     (("sha256", WEIGHTS), "0" * 64, "is damaged"),
     (("sha256",), {}, "no hash of weights"),
-    (("family",), "resnet", "family 'mobilenet' or 'timm'"),
+    (("family",), "resnet", "family 'hubert' or 'mobilenet' or 'timm'"),
 ])
 def test_damaged_cards(stored: Stored, tmp_path: Path, place: tuple[str, ...], value: object,
                        said: str) -> None:
