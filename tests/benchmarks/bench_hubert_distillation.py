@@ -16,18 +16,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from _prompts import LONGEST_S, PROMPTS
 from _report import write_report
+from bench_alone import Alone
 from scipy.stats import spearmanr
 from train_hubert_digits import CONTEXT_S, speech, windows
 
 from nas.core.arch import Arch
 from nas.core.rng import derive_rng
-from nas.core.space import GeneSpace
 from nas.core.types import FloatArray
 from nas.pipeline.device import keep_freed_memory, one_thread
 from supernets.hubert.batches import SpeechBatches
@@ -45,19 +45,6 @@ NETWORKS = 20
 SEED = 0
 BATCH_SECONDS = 1.02 * LONGEST_S[-1]
 TEACHING = {"sandwich": 0.0}  # share of the others' loss that the largest network's prediction is
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """The sampling rule that trains one architecture and no other."""
-
-    arch: Arch
-    teaches: ClassVar[bool] = False
-
-    def __call__(self, space: GeneSpace, rng: np.random.Generator, step: int, /) -> Sequence[Arch]:
-        """Returns the one architecture."""
-        del space, rng, step
-        return [self.arch]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
