@@ -89,6 +89,7 @@ def test_a_measured_profile_takes_over_by_itself(
     assert NOT_MEASURED not in payload["device"]["note"]
 
 
+@pytest.mark.slow
 def test_a_full_profile_comes_before_a_few_shot_one(
         own_profile: HardwareProfile, search: Search, tmp_path: Path) -> None:
     user_store().save(as_device(own_profile, "pi-5", kind="fewshot"))

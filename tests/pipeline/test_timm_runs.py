@@ -34,6 +34,7 @@ def search(folder: Path, out: Path, **options: Any) -> SearchResult:
         "executor": "serial", "out": out, **options}))
 
 
+@pytest.mark.slow
 def test_candidates_are_trained_on_the_supernets_own_images(timm_folder: Path, tmp_path: Path
                                                             ) -> None:
     result = search(timm_folder, tmp_path / "run", executor="process", workers=1)

@@ -64,6 +64,7 @@ def test_costs_are_exact_at_every_resolution(name):
         assert macs == counter.get_total_flops() // 2
 
 
+@pytest.mark.slow
 def test_files_make_their_images_smaller(tmp_path):
     supernet = make("mobilenetv3_small_050")
     arch = at(supernet, 32, largest=False)
