@@ -4,17 +4,12 @@
 ``speech.npz``: windows of speech and the teacher's features of them, for each split.
 """
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
@@ -26,12 +21,14 @@ from supernets.hubert.blocks import planned
 from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.supernet import HubertSupernet
 from supernets.hubert.wave_supernet import WaveSupernet
+from supernets.stored_arrays import read_splits, splits_file
 from supernets.stored_weights import with_weights
 from supernets.tasks.classification import SPLITS
 from supernets.tasks.distillation import FeatureDistillation, TaughtWindows
 from supernets.tasks.waves import SAMPLE_RATE
 
 SPEECH = "speech.npz"
+_ARRAYS = ("waves", "targets")  # of each split
 
 
 class _TaskCard(BaseModel):
@@ -63,15 +60,12 @@ def save_supernet(folder: Path, net: HubertSupernet, splits: Mapping[str, Taught
     task = FeatureDistillation(head_DE=net.prediction_head.weight, splits=splits)
     tensors = {name: tensor.detach().half().cpu().contiguous()
                for name, tensor in net.state_dict().items()}
-    arrays: dict[str, NDArray[Any]] = {}
-    for split, windows in splits.items():
-        arrays[f"{split}_waves"], arrays[f"{split}_targets"] = windows.waves_NS, windows.targets_NTD
-    speech = io.BytesIO()
-    np.savez_compressed(speech, allow_pickle=False, **arrays)
+    speech = splits_file({split: dict(zip(_ARRAYS, (windows.waves_NS, windows.targets_NTD),
+                                          strict=True)) for split, windows in splits.items()})
     write_folder(folder, family="hubert", config=asdict(net.config),
                  task={"kind": "feature_distillation", "features": len(task.head_DE),
                        "samples": task.samples},
-                 files={WEIGHTS: save(tensors), SPEECH: speech.getvalue()}, provenance=provenance)
+                 files={WEIGHTS: save(tensors), SPEECH: speech}, provenance=provenance)
 
 
 def load(folder: Path, card: Card, *, device: torch.device) -> WaveSupernet:
@@ -117,12 +111,8 @@ def _read(folder: Path, card: Card) -> tuple[ElasticHubertConfig, _TaskCard]:
 
 def _load_task(folder: Path, speech: bytes, head_DE: torch.Tensor, described: _TaskCard,
                device: torch.device, *, shortest: int) -> FeatureDistillation:
-    try:
-        with np.load(io.BytesIO(speech), allow_pickle=False) as arrays:
-            splits = {split: TaughtWindows(arrays[f"{split}_waves"], arrays[f"{split}_targets"])
-                      for split in SPLITS}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{folder / SPEECH} cannot be read ({error}); {AGAIN}") from None
+    found = read_splits(speech, SPLITS, _ARRAYS, path=folder / SPEECH)
+    splits = {split: TaughtWindows(*arrays) for split, arrays in found.items()}
     if any(windows.waves_NS.shape[1] != described.samples for windows in splits.values()):
         raise DataError(f"{folder / SPEECH} has windows of other lengths than {CARD} says; {AGAIN}")
     return FeatureDistillation(head_DE=head_DE, splits=splits, device=device, shortest=shortest)

@@ -4,15 +4,11 @@
 test). The shipped supernet is such a folder.
 """
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from safetensors.torch import save
@@ -24,10 +20,12 @@ from supernets.card import AGAIN, CARD, WEIGHTS, Card, read_file, validated, wri
 from supernets.mobilenet.blocks import planned
 from supernets.mobilenet.config import MobileNetConfig
 from supernets.mobilenet.supernet import MobileNetSupernet
+from supernets.stored_arrays import read_splits, splits_file
 from supernets.stored_weights import with_weights
 from supernets.tasks.image_classification import SPLITS, ImageClassification, LabelledImages
 
 IMAGES = "images.npz"
+_ARRAYS = ("images", "labels")  # of each split
 
 
 class _TaskCard(BaseModel):
@@ -48,15 +46,12 @@ def save_supernet(folder: Path, supernet: MobileNetSupernet, task: ImageClassifi
     """
     tensors = {name: tensor.detach().cpu().contiguous()
                for name, tensor in supernet.state_dict().items()}
-    arrays = {}
-    for split, data in task.splits.items():
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = data.images, data.labels
-    images = io.BytesIO()
-    np.savez_compressed(images, allow_pickle=False, **arrays)
+    images = splits_file({split: dict(zip(_ARRAYS, (data.images, data.labels), strict=True))
+                          for split, data in task.splits.items()})
     write_folder(folder, family="mobilenet", config=asdict(supernet.config),
                  task={"kind": "image_classification", "labels": task.labels, "mean": task.mean,
                        "std": task.std},
-                 files={WEIGHTS: save(tensors), IMAGES: images.getvalue()}, provenance=provenance)
+                 files={WEIGHTS: save(tensors), IMAGES: images}, provenance=provenance)
 
 
 def load(folder: Path, card: Card, *, device: torch.device) -> MobileNetSupernet:
@@ -98,11 +93,7 @@ def _read(folder: Path, card: Card) -> tuple[MobileNetConfig, _TaskCard]:
 
 def _load_task(folder: Path, images: bytes, config: MobileNetConfig, task: _TaskCard,
                device: torch.device) -> ImageClassification:
-    try:
-        with np.load(io.BytesIO(images), allow_pickle=False) as arrays:
-            splits = {split: LabelledImages(arrays[f"{split}_images"], arrays[f"{split}_labels"])
-                      for split in SPLITS}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{folder / IMAGES} cannot be read ({error}); {AGAIN}") from None
+    found = read_splits(images, SPLITS, _ARRAYS, path=folder / IMAGES)
+    splits = {split: LabelledImages(*arrays) for split, arrays in found.items()}
     return ImageClassification(labels=task.labels, input_shape=config.input_shape, mean=task.mean,
                                std=task.std, splits=splits, device=device)
