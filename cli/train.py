@@ -135,9 +135,8 @@ def train(
 ) -> None:
     """Train every network of a supernet at once."""
     del (first_epochs, batch_seconds, learn, mask_prob, resample, seconds, teacher_layers,
-         instance_norm)
-    del (data, out, supernet, epochs, batch_size, dataset, download, pretrained, weights, new_head,
-         image_size, resolutions, importance, calibration, rule, front, teacher,
+         instance_norm, data, out, supernet, epochs, batch_size, dataset, download, pretrained,
+         weights, new_head, image_size, resolutions, importance, calibration, rule, front, teacher,
          teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,
          label_smoothing, teaching, accumulation, clip_norm, ema_decay, precision, crop_scale,
          hflip, color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard,

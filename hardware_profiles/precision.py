@@ -87,13 +87,9 @@ def parsed(model: Model) -> onnx.ModelProto:
 
 def at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """Returns a copy whose inputs have that many rows where their first axis was dynamic."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for source in fixed.graph.input:
-        axes = source.type.tensor_type.shape.dim
-        if axes and axes[0].HasField("dim_param"):
-            make_dim_param_fixed(fixed.graph, axes[0].dim_param, batch)
-    return fixed
+    axes = (source.type.tensor_type.shape.dim for source in model.graph.input)
+    return sized(model, {first[0].dim_param: batch for first in axes
+                         if first and first[0].HasField("dim_param")})
 
 
 def sized(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-4  # largest allowed difference of a logit
+OTHER_SIZES = ("half", "twice")  # of `at_other_sizes`
 
 F32Array = NDArray[np.float32]
 
@@ -67,7 +68,7 @@ def at_other_sizes(inputs: F32Array, *, free: int, shortest: int) -> dict[str, F
     axes = range(1, 1 + free)
     half = inputs[(slice(None), *(slice(max(shortest, inputs.shape[axis] // 2)) for axis in axes))]
     twice = np.tile(inputs, [2 if axis in axes else 1 for axis in range(inputs.ndim)])
-    return {"half": np.ascontiguousarray(half), "twice": twice}
+    return dict(zip(OTHER_SIZES, (np.ascontiguousarray(half), twice), strict=True))
 
 
 def open_session(model: bytes) -> Any:

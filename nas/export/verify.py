@@ -23,7 +23,14 @@ from nas.export.manifest import (
     Manifest,
     read_manifest,
 )
-from nas.export.parity import compare, largest_difference, open_session, run, run_all
+from nas.export.parity import (
+    OTHER_SIZES,
+    compare,
+    largest_difference,
+    open_session,
+    run,
+    run_all,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,7 @@ def _check_sizes(manifest: Manifest, files: Mapping[str, bytes]) -> str:
     del manifest
     reference = load(files[REFERENCE])
     session, found = open_session(files[ONNX]), []
-    for name in ("half", "twice"):
+    for name in OTHER_SIZES:
         inputs = reference[f"inputs_{name}"]
         for batch in (len(inputs), 1):
             parity = compare(reference[f"logits_{name}"], run(session, inputs, batch=batch))

@@ -28,10 +28,7 @@ class ConvBlock(nn.Module):
         return F.gelu(self.layer_norm(self.conv(x_BCT).transpose(1, 2))).transpose(1, 2)
 
     def channels_last(self, x_BC1T: Tensor) -> Tensor:
-        """Returns (B, C', 1, T'), channels last in memory: the norm then needs no copies.
-
-        A training step of the convolutions takes less than half of the time so.
-        """
+        """Returns (B, C', 1, T'), channels last in memory: the norm then needs no copies."""
         weight = self.conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
         y_BC1T = F.conv2d(x_BC1T, weight, stride=(1, self.conv.stride[0]))
         return F.gelu(self.layer_norm(y_BC1T.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)

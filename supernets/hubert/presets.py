@@ -5,12 +5,14 @@ layers 7 and 11 at depth 10; both spaces store the whole HuBERT Base.
 """
 
 from functools import partial
-
-import torch
+from typing import TYPE_CHECKING
 
 from nas.core.errors import InputError
 from nas.core.protocols import Supernet
 from supernets.hubert.config import ElasticHubertConfig
+
+if TYPE_CHECKING:
+    import torch
 
 BASE = ElasticHubertConfig(
     name="hubert-base/1", embeds=(512, 640, 768), heads=(8, 10, 12), ratios=(3.5, 4.0),
@@ -31,7 +33,7 @@ TINY = ElasticHubertConfig(
 PRESETS = {"hubert-base": BASE, "hubert-small": SMALL, "hubert-tiny": TINY}
 
 
-def _untrained(name: str, *, device: torch.device) -> Supernet:
+def _untrained(name: str, *, device: "torch.device") -> Supernet:
     del device
     raise InputError(f"{name} has no weights yet; train it: nas train --supernet {name} --teacher "
                      "FILE --data WAVS --out FOLDER, then give FOLDER")

@@ -12,15 +12,12 @@ from nas.core.errors import DataError, InputError
 from nas.core.types import IntArray
 from supernets.hubert.config import ElasticHubertConfig
 from supernets.hubert.targets import Target, TargetCache
-from supernets.tasks.distillation import TaughtWindows
+from supernets.tasks.distillation import FULL_SCALE, TaughtWindows
 from supernets.tasks.waves import SAMPLE_RATE, Wave
 
 COUNTS = {"train_calib": 16, "search": 64, "test": 64}
 LEAST = 0.25  # of these windows: then 16 are left to test an exported network on
 MOST_HELD_OUT = 0.2  # of all speech
-
-_FULL_SCALE = 32768.0  # of int16
-
 
 def window_counts(speech: int, *, samples: int) -> dict[str, int]:
     """Returns how many windows each split has: `COUNTS`, or of little speech fewer of each.
@@ -96,7 +93,7 @@ def taught_windows(clips: Mapping[str, Sequence[Wave]], *, config: ElasticHubert
         raise InputError(f"windows of {samples} samples are shorter than the "
                          f"{config.receptive_field} that make a frame; take longer ones")
     cut = {split: _cut(split, clips[split], count, samples) for split, count in counts.items()}
-    waves = [(row / _FULL_SCALE).astype(np.float32) for rows_NS in cut.values() for row in rows_NS]
+    waves = [(row / FULL_SCALE).astype(np.float32) for rows_NS in cut.values() for row in rows_NS]
     taught = targets.prepare(waves, on_window)
     found, first = {}, 0
     for split, rows_NS in cut.items():
@@ -120,7 +117,7 @@ def _cut(split: str, clips: Sequence[Wave], count: int, samples: int) -> NDArray
 
 def _int16(wave_S: Wave) -> NDArray[np.int16]:
     # Files of floats may be louder than full scale; networks do not know how loud a clip is.
-    scale = (_FULL_SCALE - 1) / max(1.0, float(np.abs(wave_S).max()))
+    scale = (FULL_SCALE - 1) / max(1.0, float(np.abs(wave_S).max()))
     scaled: NDArray[np.int16] = np.rint(wave_S * scale).astype(np.int16)
     return scaled
 

@@ -18,7 +18,7 @@ from nas.core.protocols import Batch, Quality, Signature
 from supernets.tasks import classification
 from supernets.tasks.waves import EPSILON, SAMPLE_RATE, clip_samples, normalised
 
-_FULL_SCALE = 32768.0  # of int16
+FULL_SCALE = 32768.0  # of int16
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -130,7 +130,7 @@ class FeatureDistillation:
         windows = self.splits[split]
         for start in range(0, len(windows), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            waves = [normalised(row.astype(np.float32) / _FULL_SCALE)
+            waves = [normalised(row.astype(np.float32) / FULL_SCALE)
                      for row in windows.waves_NS[rows]]
             yield (torch.from_numpy(np.stack(waves)).to(self.device),
                    torch.from_numpy(windows.targets_NTD[rows]).float().to(self.device))
