@@ -134,7 +134,8 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=NETWORKS)
     options = parser.parse_args()
     keep_freed_memory()
-    clips, others = speech(options.prompts)
+    heard = speech(options.prompts)
+    clips = heard.clips
     teacher = open_whisper(options.teacher, last=2, context_s=CONTEXT_S)
     cache = TargetCache(options.work / "targets", teacher, instance_norm=True)
     rng = derive_rng(SEED, "distillation benchmark")
@@ -148,7 +149,7 @@ def main() -> None:
                              batch_seconds=BATCH_SECONDS, seed=SEED, learn="all")
         print(f"{data.steps_per_epoch} steps of {BATCH_SECONDS} s", flush=True)
         first = torch.load(options.work / "stage1.pt", weights_only=True)["supernet"]
-        bench = Bench(work=work, data=data, splits=windows(others, cache), first_stage=first,
+        bench = Bench(work=work, data=data, splits=windows(heard.others, cache), first_stage=first,
                       dim=teacher.dim)
         space = HubertSupernet(TINY).space
         archs = [space.sample(rng) for _ in range(options.networks)]

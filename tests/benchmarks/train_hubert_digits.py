@@ -98,16 +98,36 @@ class Log:
             raise OutOfTimeError
 
 
-def speech(folder: Path) -> tuple[list[Wave], list[Wave]]:
+@dataclass(kw_only=True)
+class Speech:
+    """What is learnt from and validated on.
+
+    Attributes:
+        clips: To learn from, made of prompts.
+        others: Prompts that are held out.
+        prompts_minutes: Of the prompts that clips are made of.
+    """
+
+    clips: list[Wave] = field(default_factory=list)
+    others: list[Wave] = field(default_factory=list)
+    prompts_minutes: float = 0.0
+
+
+def speech(folder: Path) -> Speech:
     """Returns the clips to learn from, and the prompts that are held out."""
-    clips: list[Wave] = []
-    others: list[Wave] = []
+    found = Speech()
     for number, language in enumerate(LANGUAGES):
         learnt, kept = held_out(prompts(folder, language), HELD_OUT,
                                 derive_rng(SEED, "held out", index=number))
-        clips += varied(learnt, seed=SEED + number)
-        others += kept
-    return clips, others
+        found.clips += varied(learnt, seed=SEED + number)
+        found.others += kept
+        found.prompts_minutes += minutes(learnt)
+    return found
+
+
+def minutes(waves: Sequence[Wave]) -> float:
+    """Returns how long clips last together."""
+    return sum(map(len, waves)) / SAMPLE_RATE / 60
 
 
 def windows(waves: Sequence[Wave], cache: TargetCache) -> dict[str, TaughtWindows]:
@@ -154,9 +174,9 @@ def main() -> None:
     keep_freed_memory()
     options.work.mkdir(parents=True, exist_ok=True)
     log = Log(options.work / "log.jsonl", options.minutes)
-    clips, others = speech(options.prompts)
-    minutes = sum(map(len, clips)) / SAMPLE_RATE / 60
-    print(f"{len(clips)} clips, {minutes:.1f} minutes")
+    heard = speech(options.prompts)
+    clips = heard.clips
+    print(f"{len(clips)} clips, {minutes(clips):.1f} minutes")
     teacher = open_whisper(options.teacher, last=options.layers, context_s=CONTEXT_S)
     check_rates(TINY, teacher)
     torch.manual_seed(SEED)
@@ -165,7 +185,7 @@ def main() -> None:
     first, second = configs(options.epochs)
     try:
         with one_thread():
-            splits = windows(others, cache)
+            splits = windows(heard.others, cache)
 
             def epoch(stage: int, number: int) -> None:
                 log.write({"stage": stage, "epoch": number, "error": sizes(net, splits)})
@@ -182,12 +202,13 @@ def main() -> None:
     save_supernet(options.out, net, splits, {
         "trained_by": "tests/benchmarks/train_hubert_digits.py",
         "speech": f"prompts of asterisk-core-sounds, {' and '.join(LANGUAGES)}, CC-BY-3.0; "
-                  f"{len(clips)} clips, {minutes:.0f} minutes",
+                  f"{len(clips)} clips, {minutes(clips):.0f} minutes",
         "teacher": f"{options.teacher.name} (MIT), {sha256(options.teacher.read_bytes())[:12]}",
         "epochs": list(options.epochs), "seed": SEED,
         "versions": {name: version(name) for name in ("nas-service", "torch", "numpy")}})
     write_report("hubert_training", {
-        "clips": len(clips), "minutes": minutes, "epochs": list(options.epochs),
+        "prompts_minutes": heard.prompts_minutes, "clips": len(clips),
+        "minutes": minutes(clips), "epochs": list(options.epochs),
         "steps_per_epoch": data.steps_per_epoch, "batch_seconds": BATCH_SECONDS,
         "search_windows_error_percent": log.rows("error"), "loss": log.rows("loss")}, seed=SEED)
 
