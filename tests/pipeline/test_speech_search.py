@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hubert_nets import make_supernet
-from hubert_trainings import tiny_config
 from safetensors.numpy import load_file
 from speech_folders import PATTERN, write_tones
-from speech_supernets import DIM, windows
+from speech_supernets import CONFIG, DIM, windows
 from timm_trainings import quick_profile
 from torch import nn
 
@@ -38,7 +37,7 @@ Options = Callable[..., SearchConfig]
 def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with random weights and enough windows for a proxy."""
     folder = tmp_path_factory.mktemp("speech-supernet")
-    save_supernet(folder, make_supernet(tiny_config(), target_dim=DIM),
+    save_supernet(folder, make_supernet(CONFIG, target_dim=DIM),
                   {split: windows(count, seed=count) for split, count in
                    (("train_calib", 32), ("search", 20), ("test", 17))}, {"trained_by": "nobody"})
     return folder
