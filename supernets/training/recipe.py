@@ -33,6 +33,7 @@ class Recipe:
         warmup_epochs: Rise of the learning rate. The one-cycle policy usually has 30 % of all.
         optimizer: ``sgd`` or ``adamw``.
         momentum: Nesterov's; of SGD alone.
+        beta2: AdamW's decay of squared gradients; short trainings of transformers have 0.95.
         weight_decay: On convolution and linear weights alone: not on norms, biases, kernel maps,
             nor what the network itself exempts (`no_weight_decay`, as timm's have it).
         layer_decay: Factor on the learning rate from each layer to the one before it (Clark et
@@ -55,6 +56,7 @@ class Recipe:
     warmup_epochs: float = 1.0
     optimizer: str = "sgd"
     momentum: float = 0.9
+    beta2: float = 0.999
     weight_decay: float = 1e-4
     layer_decay: float | None = None
     label_smoothing: float = 0.05
@@ -73,7 +75,8 @@ class Recipe:
             raise InputError(f"an update takes 1 batch or more, not {self.accumulation}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise InputError(f"the largest norm of gradients {self.clip_norm} must be positive")
-        for what, share in (("layer decay", self.layer_decay), ("EMA decay", self.ema_decay)):
+        for what, share in (("layer decay", self.layer_decay), ("EMA decay", self.ema_decay),
+                            ("beta2", self.beta2)):
             if share is not None and not 0 < share < 1:
                 raise InputError(f"{what} {share} must be between 0 and 1")
         for what, name, known in (("schedule", self.schedule, SCHEDULES),
@@ -91,7 +94,7 @@ class Recipe:
         groups = parameter_groups(module, weight_decay=self.weight_decay,
                                   layer_decay=self.layer_decay)
         if self.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=self.learning_rate)
+            return torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, self.beta2))
         return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum,
                                nesterov=self.momentum > 0)
 

@@ -29,9 +29,9 @@ VAE_512 = VaeConfig(name="var-vae-512/1", image_size=512, patch_nums=SCALES_512,
 _SCALES_28 = (1, 2, 3, 4, 5, 7)
 FMNIST = VarConfig(name="var-fmnist/1", patch_nums=_SCALES_28, depth=16, width=96, head_dim=32,
                    depths=(2, 4, 8), bridges=(1, 2, 3, 4, 5, 6), vocabulary=512, code_dim=16,
-                   classes=10, shared_adaln=True)
+                   classes=10, shared_adaln=True, drop_path=0.0)
 VAE_FMNIST = VaeConfig(name="var-vae-fmnist/1", image_size=28, patch_nums=_SCALES_28,
-                       strides=(2, 2), multipliers=(1, 2, 2), width=32, image_channels=1, blocks=1,
+                       strides=(2, 2), multipliers=(1, 2, 4), width=16, image_channels=1, blocks=1,
                        groups=8, vocabulary=512, code_dim=16)
 
 PRESETS = {"var-d16": D16, "var-d20": D20, "var-d24": D24, "var-d30": D30, "var-d36": D36,

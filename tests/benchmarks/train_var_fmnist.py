@@ -1,0 +1,131 @@
+"""Trains the shipped `var-fmnist` on Fashion-MNIST's 60,000 images, stage by stage; resumable.
+
+Stages, in this order: `vae` (the multi-scale VQVAE), `tokens` (all images as token maps), `var`
+(the transformer and its depth subnets), `folder` (what is shipped). Checkpoints and logs are kept
+in the work folder: a stage that was stopped goes on there.
+
+    python tests/benchmarks/train_var_fmnist.py vae --work DIR --threads 2
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nas.pipeline.device import keep_freed_memory
+from supernets.tasks.idx import class_names, read_split
+from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.training.data import TrainingData
+from supernets.training.trainer import Progress, TrainConfig
+from supernets.var.checkpoints import load_vae, save_vae, save_var
+from supernets.var.depth_schedule import DepthSchedule, Phase
+from supernets.var.presets import FMNIST, VAE_FMNIST
+from supernets.var.supernet import VarSupernet
+from supernets.var.training import TokenBatches, TokenMaps, token_maps, train_depths
+from supernets.var.vae import MultiScaleVqvae
+from supernets.var.vae_training import VaeLoss, train_vae
+
+SEED = 0
+VAE_RECIPE = TrainConfig(epochs=3, learning_rate=2e-3, warmup_epochs=0.03, optimizer="adamw",
+                         beta2=0.95, weight_decay=0.01, clip_norm=2.0, ema_decay=0.998, seed=SEED)
+VAE_BATCH = 32
+
+# Four layers alone first, which is cheap; then VARiant's phases, shortened.
+PHASES = (Phase(epochs=2, start=1.0, end=1.0, depths=(4,), bridges=(1,)),
+          Phase(epochs=2.5, start=0.3, end=0.3),
+          Phase(epochs=1.5, start=0.3, end=1.0))
+VAR_RECIPE = TrainConfig(epochs=6, learning_rate=1.5e-3, warmup_epochs=0.2, optimizer="adamw",
+                         beta2=0.95, weight_decay=0.05, clip_norm=2.0, ema_decay=0.999,
+                         label_smoothing=0.0, seed=SEED)
+VAR_BATCH = 64
+
+
+def image_task(folder: Path, prefix: str) -> ImageClassification:
+    """Returns a task whose inputs are images in −1 … 1."""
+    images, labels = read_split(folder, prefix)
+    return ImageClassification(labels=class_names(folder, read_split(folder, "train")[1]),
+                               input_shape=(1, 28, 28), mean=0.5, std=0.5, batch_size=500,
+                               splits={"search": LabelledImages(images, labels)})
+
+
+def log_to(file: Path, every: int = 50) -> Callable[[Progress], None]:
+    """Returns what writes the loss of every so many steps, the mean over them."""
+    started, losses = time.monotonic(), []
+
+    def step(progress: Progress) -> None:
+        losses.append(progress.loss)
+        if progress.step % every == 0 or progress.step == progress.total_steps:
+            line = {"step": progress.step, "of": progress.total_steps,
+                    "loss": round(sum(losses) / len(losses), 4),
+                    "s": round(time.monotonic() - started, 1)}
+            losses.clear()
+            with file.open("a") as log:
+                log.write(json.dumps(line) + "\n")
+
+    return step
+
+
+def run_vae(images: Path, work: Path) -> None:
+    """Trains the VQVAE: ``vae.pt``."""
+    task = image_task(images, "train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        vae = MultiScaleVqvae(VAE_FMNIST).to(memory_format=torch.channels_last)
+    data = TrainingData(task=task, data=task.splits["search"], batch_size=VAE_BATCH, seed=SEED,
+                        augmentation=None)
+    train_vae(vae, data, config=VAE_RECIPE, checkpoint=work / "vae_training.pt", loss=VaeLoss(),
+              on_step=log_to(work / "vae.log"))
+    save_vae(vae, work / "vae.pt")
+
+
+def run_tokens(images: Path, work: Path) -> None:
+    """Makes the token maps of all images: ``tokens.npz``."""
+    vae = load_vae(work / "vae.pt", VAE_FMNIST).eval()
+    arrays = {}
+    for prefix in ("train", "t10k"):
+        maps = token_maps(vae, image_task(images, prefix).batches("search"))
+        arrays |= {f"{prefix}_tokens": maps.tokens_NL, f"{prefix}_labels": maps.labels_N}
+    np.savez_compressed(work / "tokens.npz", **arrays)
+
+
+def read_maps(work: Path, prefix: str) -> TokenMaps:
+    """Returns the token maps of ``train`` or ``t10k``."""
+    with np.load(work / "tokens.npz") as arrays:
+        return TokenMaps(arrays[f"{prefix}_tokens"], arrays[f"{prefix}_labels"])
+
+
+def run_var(images: Path, work: Path) -> None:
+    """Trains the transformer: ``var.pt``, and one file after each epoch."""
+    del images
+    net = VarSupernet(FMNIST, generator=torch.Generator().manual_seed(SEED))
+    data = TokenBatches(vae=load_vae(work / "vae.pt", VAE_FMNIST).eval(),
+                        maps=read_maps(work, "train"), batch_size=VAR_BATCH, seed=SEED)
+    schedule = DepthSchedule(config=FMNIST, phases=PHASES, steps_per_epoch=data.steps_per_epoch)
+    train_depths(net, data, schedule, config=VAR_RECIPE, checkpoint=work / "var_training.pt",
+                 on_step=log_to(work / "var.log"),
+                 on_epoch=lambda epoch: save_var(net, work / f"var_epoch{epoch}.pt"))
+    save_var(net, work / "var.pt")
+
+
+STAGES = {"vae": run_vae, "tokens": run_tokens, "var": run_var}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--images", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    STAGES[args.stage](args.images, args.work)
+
+
+if __name__ == "__main__":
+    main()
