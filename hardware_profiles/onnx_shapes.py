@@ -31,6 +31,10 @@ def _avg_pool(writer: Writer, node: OpSpec) -> None:
 
 def _resize(writer: Writer, node: OpSpec) -> None:
     sides = writer.ints(node, "sides", node.attribute("sides"))
+    if node.attribute("nearest", 0):
+        writer.add("Resize", node, ("", "", sides), mode="nearest", axes=[2, 3],
+                   coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        return
     writer.add("Resize", node, ("", "", sides), mode="linear", axes=[2, 3],
                coordinate_transformation_mode="half_pixel")
 

@@ -66,7 +66,8 @@ class OpSpec:
       ``axes``, which stay if ``keep`` is 1.
     - ``avg_pool``, ``max_pool``: ``padding`` as of conv2d, by default 0; ``ceil`` 1 rounds the
       output's sides up; ``count_padding`` 1 divides by the whole kernel at the border, too.
-    - ``resize`` of an image to these ``sides``, linear between the nearest pixels.
+    - ``resize`` of an image to these ``sides``, linear between the nearest pixels, or the nearest
+      one alone if ``nearest`` is 1.
     - ``flatten`` of all axes but the batch; ``reshape`` to ``shape``; ``permute``, ``axes`` says
       where each axis comes from; ``slice`` of ``axis`` from ``start`` to ``stop``; ``select`` of
       the position ``index`` of ``axis``, which goes.

@@ -124,6 +124,15 @@ def norm(recorder: Recorder, x: Tensor, p: float | str | None = 2, dim: Axes = N
     return _reduction(recorder, "l2_norm", x, result, axes, keepdim)
 
 
+def normalize(recorder: Recorder, x: Tensor, p: float = 2.0, dim: int = 1,
+              eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """Divided by the norm over one axis; `eps` changes no cost and is not kept."""
+    del eps
+    if out is not None:
+        raise SpaceError("normalize into a tensor of its own has no block graph form")
+    return _binary(recorder, "div", x, norm(recorder, x, p, dim, True))
+
+
 def _reduction(recorder: Recorder, kind: str, x: Tensor, result: Tensor, axes: tuple[int, ...],
                keepdim: bool) -> Tensor:
     return recorder.emit(kind, (x,), result, attributes=(("axes", axes), ("keep", int(keepdim))))
@@ -170,4 +179,5 @@ ARITHMETIC: dict[str, Handler] = {
     "rsub": _swapped(sub), "div": div, "truediv": div, "addcmul": addcmul, "matmul": matmul,
     "bmm": matmul, "scaled_dot_product_attention": scaled_dot_product_attention, "mean": mean,
     "amax": amax, "norm": norm, "linalg_vector_norm": _vector_norm, "vector_norm": _vector_norm,
+    "normalize": normalize,
 }

@@ -56,11 +56,14 @@ def interpolate(recorder: Recorder, x: Tensor, size: Any = None, scale_factor: A
                 recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
     """The image in another size."""
     del recompute_scale_factor
-    if mode != "bilinear" or align_corners or antialias or x.ndim != 4:
-        raise SpaceError(f"interpolate by {mode} has no block graph form; only bilinear has, of "
-                         "images, without antialias or aligned corners")
-    result = F.interpolate(x, size, scale_factor, mode=mode, align_corners=False)
-    return recorder.emit("resize", (x,), result, attributes=(("sides", tuple(result.shape[2:])),))
+    if mode not in ("bilinear", "nearest") or align_corners or antialias or x.ndim != 4:
+        raise SpaceError(f"interpolate by {mode} has no block graph form; only bilinear and "
+                         "nearest have, of images, without antialias or aligned corners")
+    result = F.interpolate(x, size, scale_factor, mode=mode)
+    attributes: list[tuple[str, Attribute]] = [("sides", tuple(result.shape[2:]))]
+    if mode == "nearest":
+        attributes.append(("nearest", 1))
+    return recorder.emit("resize", (x,), result, attributes=attributes)
 
 
 def _pool(recorder: Recorder, kind: str, x: Tensor, result: Tensor, kernel_size: Sizes,

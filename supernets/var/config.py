@@ -90,6 +90,11 @@ class VarConfig:
         return self.width // self.head_dim
 
     @property
+    def rows(self) -> int:
+        """How often an image is run: twice, with its class and without, where it is guided."""
+        return 2 if self.cond_drop else 1
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """Tokens of the first scale, of the first two, and so on, (K,)."""
         return tuple(sum(side * side for side in self.patch_nums[:scale + 1])
