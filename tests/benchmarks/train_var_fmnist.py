@@ -22,7 +22,7 @@ from supernets.tasks.image_classification import ImageClassification, LabelledIm
 from supernets.training.data import TrainingData
 from supernets.training.trainer import Progress, TrainConfig
 from supernets.var.checkpoints import load_vae, save_vae, save_var
-from supernets.var.depth_schedule import DepthSchedule, Phase
+from supernets.var.depth_schedule import DepthSchedule, Phase, progressive
 from supernets.var.presets import FMNIST, VAE_FMNIST
 from supernets.var.supernet import VarSupernet
 from supernets.var.training import TokenBatches, TokenMaps, token_maps, train_depths
@@ -34,14 +34,15 @@ VAE_RECIPE = TrainConfig(epochs=3, learning_rate=2e-3, warmup_epochs=0.03, optim
                          beta2=0.95, weight_decay=0.01, clip_norm=2.0, ema_decay=0.998, seed=SEED)
 VAE_BATCH = 32
 
-# Four layers alone first, which is cheap; then VARiant's phases, shortened.
+# Four layers alone first, which is cheap; then the whole net, as VARiant starts with a trained one;
+# then VARiant's three phases, shortened.
 PHASES = (Phase(epochs=2, start=1.0, end=1.0, depths=(4,), bridges=(1,)),
-          Phase(epochs=2.5, start=0.3, end=0.3),
-          Phase(epochs=1.5, start=0.3, end=1.0))
-VAR_RECIPE = TrainConfig(epochs=6, learning_rate=1.5e-3, warmup_epochs=0.2, optimizer="adamw",
+          Phase(epochs=1, start=0.0, end=0.0),
+          *progressive(joint=0.75, transition=1.0, subnets=0.25))
+VAR_RECIPE = TrainConfig(epochs=5, learning_rate=1.2e-3, warmup_epochs=0.1, optimizer="adamw",
                          beta2=0.95, weight_decay=0.05, clip_norm=2.0, ema_decay=0.999,
                          label_smoothing=0.0, seed=SEED)
-VAR_BATCH = 64
+VAR_BATCH = 32
 
 
 def image_task(folder: Path, prefix: str) -> ImageClassification:
