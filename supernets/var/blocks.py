@@ -103,8 +103,8 @@ def _always(block: Block) -> Slot:
 
 
 def _first(net: VarSupernet) -> Block:
-    owned = [net.class_emb, net.word_embed, net.lvl_embed, net.shared_ada_lin, net.pos_start,
-             net.pos_1LC]
+    owned: list[nn.Module | nn.Parameter] = [net.class_emb, net.word_embed, net.lvl_embed,
+                                             net.shared_ada_lin, net.pos_start, net.pos_1LC]
     return _traced("var_start", FirstInput(net), (net.config.rows, net.config.width), owned)
 
 

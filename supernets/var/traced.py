@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernets.var.layers import Block, Remember
-from supernets.var.quantizer import phi_of
+from supernets.var.quantizer import Phi, phi_of
 from supernets.var.sampling import strength_at
 from supernets.var.supernet import VarSupernet
 from supernets.var.vae import MultiScaleVqvae
@@ -48,7 +48,7 @@ class ScaleLayer(nn.Module):
         rows = x_BRTC.shape[1]
         x = x_BRTC.flatten(0, 1)
         y: Tensor = self.block(x, self._conditioning(x), remember=self._remember(rows))
-        return y.unflatten(0, (x_BRTC.shape[0], rows))
+        return y.view(x_BRTC.shape)
 
     def _conditioning(self, x: Tensor) -> Tensor:
         if self.shared is not None:
@@ -63,11 +63,10 @@ class ScaleLayer(nn.Module):
             return None
 
         def behind_past(new: Tensor) -> Tensor:
-            images = new.shape[0] // rows
-            heads, _, width = new.shape[1:]
+            images, (heads, tokens, width) = new.shape[0] // rows, new.shape[1:]
             past = torch.empty(1, rows, heads, self.past, width, device="meta")
             whole = torch.cat((past.expand(images, -1, -1, -1, -1),
-                               new.unflatten(0, (images, rows))), 3)
+                               new.reshape(images, rows, heads, tokens, width)), 3)
             return whole.flatten(0, 1)
 
         return lambda k, v: (behind_past(k), behind_past(v))
@@ -103,7 +102,9 @@ class AfterScale(nn.Module):
         super().__init__()
         sides, phis = vae.config.patch_nums, vae.config.phis
         self.net, self.vae, self.scale, self.sides = net, vae, scale, sides
-        self.phi = vae.quantize.quant_resi.qresi_ls[phi_of(scale, len(sides), phis)]
+        phi = vae.quantize.quant_resi.qresi_ls[phi_of(scale, len(sides), phis)]
+        assert isinstance(phi, Phi)
+        self.phi = phi
 
     def forward(self, x_BRTC: Tensor) -> Tensor:
         """Returns (B, R, T', C), or (B, channels, height, width) after the last scale."""
@@ -116,7 +117,7 @@ class AfterScale(nn.Module):
         # (B, T, E) of the codes that are drawn.
         net, rows = self.net, x_BRTC.shape[1]
         x = x_BRTC.flatten(0, 1)
-        logits = net.head(net.head_nm(x, x[:, 0])).unflatten(0, (x_BRTC.shape[0], rows))
+        logits = net.head(net.head_nm(x, x[:, 0])).view(*x_BRTC.shape[:3], -1)
         if rows == 2:
             strength = strength_at(self.scale, len(self.sides), GUIDANCE)
             chosen = logits[:, 0] * (1 + strength) - logits[:, 1] * strength
@@ -131,9 +132,9 @@ class AfterScale(nn.Module):
         h = codes_BTE.transpose(1, 2)
         if self.scale < len(self.sides) - 1:
             h = h @ torch.empty(h.shape[2], side * side, device="meta")
-        h = h.unflatten(2, (side, side))
+        h = h.reshape(*h.shape[:2], side, side)
         y = F.conv2d(h, self.phi.weight, self.phi.bias, padding=1)
-        mixed = h * (1 - self.phi.share) + y * self.phi.share
+        mixed: Tensor = h * (1 - self.phi.share) + y * self.phi.share
         return mixed + torch.empty(1, *h.shape[1:], device="meta")
 
     def _next_input(self, f_hat_BEN: Tensor, *, rows: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Graphs traced from timm models, as ONNX: valid, of their shapes at any batch, and exact."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -7,6 +9,7 @@ import timm
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from hardware_profiles.features import graph_features, kernel_kind
@@ -137,6 +140,21 @@ def test_traced_networks_compute_what_torch_does(name: str, side: int) -> None:
     assert np.std(expected) > 1e-3
     np.testing.assert_allclose(run(built, x.numpy()), expected, rtol=1e-2,
                                atol=2e-3 * float(np.std(expected)))
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: functional.interpolate(x, scale_factor=3.0, mode="nearest"),
+    lambda x: functional.interpolate(x, size=(8, 4), mode="bilinear"),
+    lambda x: functional.normalize(x, dim=-1),
+])
+def test_operators_without_weights_compute_what_torch_does(
+        function: Callable[[Tensor], Tensor]) -> None:
+    module = nn.Module().eval()
+    module.forward = function
+    graph = trace_block("block", module, (2, 4, 4)).graph
+    x = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    built = onnx_model(graph, batch=3, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(run(built, x.numpy()), function(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_every_operator_that_can_be_written_has_a_kind_of_kernel() -> None:
