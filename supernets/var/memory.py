@@ -39,12 +39,22 @@ def kv_bytes(config: VarConfig, plan: DepthPlan, *, images: int, key_bytes: int,
     Raises:
         InputError: A number below 1.
     """
+    return layer_tokens(plan, freed=freed) * token_bytes(
+        config, images=images, key_bytes=key_bytes, value_bytes=value_bytes, guided=guided)
+
+
+def token_bytes(config: VarConfig, *, images: int, key_bytes: int, value_bytes: int,
+                guided: bool) -> int:
+    """Returns the bytes of a batch's keys and values of one token in one layer; see `kv_bytes`.
+
+    Raises:
+        InputError: A number below 1.
+    """
     for what, number in (("images", images), ("key_bytes", key_bytes),
                          ("value_bytes", value_bytes)):
         if number < 1:
             raise InputError(f"{what} {number} must be at least 1")
-    rows = images * (2 if guided else 1)
-    return rows * config.width * (key_bytes + value_bytes) * layer_tokens(plan, freed=freed)
+    return images * (2 if guided else 1) * config.width * (key_bytes + value_bytes)
 
 
 def check_budget(config: VarConfig, budget_bytes: int, *, images: int, key_bytes: int,
