@@ -8,7 +8,7 @@ Legend: B batch, L tokens of an image, T some of them, C width, V codes, E chann
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -81,8 +81,19 @@ class VarSupernet(nn.Module):
             InputError: Inputs or labels that do not fit.
         """
         lengths = self.plan(arch).lengths
+        self._check(*images)
+        return self.scored(images, lengths, generator=generator)
+
+    def scored(self, images: TeacherForced, lengths: Mapping[int, int], *,
+               generator: Generator | None = None) -> Tensor:
+        """Returns what `forward` does; no value is looked at, so that an exporter can trace it.
+
+        Args:
+            images: As of `forward`, unchecked.
+            lengths: `DepthPlan.lengths` of the subnet.
+            generator: As of `forward`.
+        """
         inputs_BTE, labels_B = images
-        self._check(inputs_BTE, labels_B)
         if self.training:
             labels_B = dropped_labels(self.config, labels_B, generator)
         class_BC = self.class_emb(labels_B)
@@ -108,6 +119,12 @@ class VarSupernet(nn.Module):
         """
         self.plan(arch)
         return FixedDepth(copy.deepcopy(self), arch).train(self.training)
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the matrices that training must not draw to zero: VAR's positions and levels,
+        the heads' scales and the conditioning's offsets."""
+        listed = ("pos_start", "pos_1LC", "lvl_embed.weight", "scale_mul_1H11", "ada_gss")
+        return {name for name, _ in self.named_parameters() if name.endswith(listed)}
 
     def plan(self, arch: Arch) -> DepthPlan:
         """Returns the layers of each scale.
@@ -135,8 +152,9 @@ class VarSupernet(nn.Module):
 
     def levels(self, device: torch.device) -> Tensor:
         """Returns the scale of each token, (L,) int64, from 0."""
-        counts_S = torch.tensor([side**2 for side in self.config.patch_nums], device=device)
-        return torch.repeat_interleave(counts_S, output_size=self.config.tokens)
+        levels = [scale for scale, side in enumerate(self.config.patch_nums)
+                  for _ in range(side**2)]
+        return torch.tensor(levels, device=device)
 
     def logits(self, x_BTC: Tensor, class_BC: Tensor) -> Tensor:
         """Returns the logits of the last layer's output, (B, T, V), in single precision."""
