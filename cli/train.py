@@ -18,8 +18,8 @@ def train(
     context: typer.Context,
     data: Annotated[Path, typer.Option(
         help="Folder of the images: idx files (train-images-idx3-ubyte(.gz) and its three "
-             "companions), or for timm supernets also a folder of images for each class; or of "
-             "audio files, at any depth, for supernets of speech.")],
+             "companions), or for timm supernets and those that generate images also a folder of "
+             "images for each class; or of audio files, at any depth, for supernets of speech.")],
     out: Annotated[Path, typer.Option(
         help="Supernet folder to make; a stopped training there goes on.")],
     supernet: Annotated[str, typer.Option(
@@ -29,7 +29,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(
         help="Passes over the training images: by default 32, of timm models 30, pretrained ones "
              "10. 0 makes a timm model elastic without training. Of speech, those of stage 2, "
-             "which trains all networks: 120.")] = None,
+             "which trains all networks: 120. Of var-fmnist, those of --fixed-p.")] = None,
     first_epochs: Annotated[int, typer.Option(
         help="Of speech, passes of stage 1, which trains the largest network.")] = 40,
     batch_seconds: Annotated[float, typer.Option(help="Speech of a batch.")] = 30.0,
@@ -42,8 +42,39 @@ def train(
         "--resample", help="Take audio files of other sample rates than 16 kHz.")] = False,
     seconds: Annotated[float, typer.Option(
         help="Of the windows of held-out speech that are validated and tested on.")] = 1.0,
+    vae: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="Of generation, a VQVAE that is trained already, as VAR's code saves "
+                             "it; if absent, one is trained first.")] = None,
+    vae_epochs: Annotated[int | None, typer.Option(
+        help="Passes over the images for the VQVAE: 3.")] = None,
+    vae_batch_size: Annotated[int | None, typer.Option(
+        help="Images of the VQVAE's batches: 32.")] = None,
+    vae_learning_rate: Annotated[float | None, typer.Option(
+        help="Of the VQVAE, peak: 0.002 of var-fmnist, 0.0002 of others.")] = None,
+    shallow_epochs: Annotated[float | None, typer.Option(
+        help="Of generation, passes of a first, cheap phase that trains few layers alone: 2 of "
+             "var-fmnist that starts from nothing, else 0.")] = None,
+    shallow_depth: Annotated[int | None, typer.Option(help="Layers of that phase: 4.")] = None,
+    joint_epochs: Annotated[float | None, typer.Option(
+        help="Passes of the phase in which a share of the steps trains a subnet, the others the "
+             "whole net: 2.5 of var-fmnist, 5 of others.")] = None,
+    transition_epochs: Annotated[float | None, typer.Option(
+        help="Passes of the phase in which that share rises to all: 1.5 and 15.")] = None,
+    subnet_epochs: Annotated[float | None, typer.Option(
+        help="Passes of the phase that trains subnets alone: 0 and 10.")] = None,
+    subnet_p: Annotated[float | None, typer.Option(
+        help="Share of the joint phase: 0.3 and 0.2.")] = None,
+    fixed_p: Annotated[float | None, typer.Option(
+        metavar="P", help="One phase of --epochs with this share, in place of these phases.")]
+        = None,
+    depth_draw: Annotated[str, typer.Option(
+        help="How a subnet is drawn: variant, one depth for all scales after the bridge, or space, "
+             "any of the space.")] = "variant",
+    distill: Annotated[bool, typer.Option(
+        "--distill", help="Let the whole net teach a subnet in its step; --teaching has the share."
+        )] = False,
     batch_size: Annotated[int | None, typer.Option(
-        help="Images of a batch: 128, of timm models 64.")] = None,
+        help="Images of a batch: 128, of timm models and of generation 64.")] = None,
     dataset: Annotated[str | None, typer.Option(
         help="timm's name of the data set: torch/cifar10, hfds/NAME, wds/; a folder of images or "
              "of idx files if absent.")] = None,
@@ -54,7 +85,8 @@ def train(
         = False,
     weights: Annotated[Path | None, typer.Option(
         help="Start with the weights in this file, .safetensors or of torch.save; of speech, those "
-             "of LightHuBERT or a HuBERT.")] = None,
+             "of LightHuBERT or a HuBERT; of generation, a checkpoint of VAR with its --vae.")]
+        = None,
     new_head: Annotated[bool, typer.Option(
         "--new-head", help="Take --weights of other classes, with a new head.")] = False,
     image_size: Annotated[int | None, typer.Option(
@@ -87,11 +119,11 @@ def train(
     teacher_weights: Annotated[Path | None, typer.Option(
         help="File of the teacher's weights; timm's if absent.")] = None,
     optimizer: Annotated[str | None, typer.Option(
-        help="sgd or adamw (the default of timm models and of speech).")] = None,
+        help="sgd or adamw (the default of all but mobilenet-fmnist).")] = None,
     schedule: Annotated[str, typer.Option(help="cosine or one-cycle.")] = "cosine",
     learning_rate: Annotated[float | None, typer.Option(
-        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002, of speech 0.0005."
-        )] = None,
+        help="Peak: by default 0.3; of timm models 0.002, pretrained ones 0.0002, of speech "
+             "0.0005, of var-fmnist 0.0015, of other VARs 0.0001 for batches of 256.")] = None,
     weight_decay: Annotated[float | None, typer.Option(
         help="0.0001 with sgd, 0.05 with adamw, of speech 0.01.")] = None,
     layer_decay: Annotated[float | None, typer.Option(
@@ -103,9 +135,10 @@ def train(
              "is from labels.")] = 1.0,
     accumulation: Annotated[int, typer.Option(help="Batches of one update.")] = 1,
     clip_norm: Annotated[float | None, typer.Option(
-        help="Largest norm of the gradients; of speech 1.")] = None,
+        help="Largest norm of the gradients; of speech 1, of generation 2.")] = None,
     ema_decay: Annotated[float | None, typer.Option(
-        help="Of the moving average of the weights, which then is the result.")] = None,
+        help="Of the moving average of the weights, which then is the result; of generation 0.999."
+        )] = None,
     precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
     crop_scale: Annotated[str, typer.Option(
         "--crop-scale", "--scale", metavar="LOW,HIGH",
@@ -140,7 +173,9 @@ def train(
          teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,
          label_smoothing, teaching, accumulation, clip_norm, ema_decay, precision, crop_scale,
          hflip, color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard,
-         seed, checkpoint_s)
+         seed, checkpoint_s, vae, vae_epochs, vae_batch_size, vae_learning_rate, shallow_epochs,
+         shallow_depth, joint_epochs, transition_epochs, subnet_epochs, subnet_p, fixed_p,
+         depth_draw, distill)
     # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request

@@ -7,8 +7,9 @@ from typing import Any
 from nas.core.errors import InputError
 from nas.pipeline.design import TIMM
 from nas.pipeline.searched_front import read_front
-from nas.pipeline.train_request import OF_IMAGES, OF_TIMM, TrainRequest
+from nas.pipeline.train_request import OF_CLASSIFIERS, OF_IMAGES, OF_TIMM, TrainRequest
 from nas.pipeline.train_speech_options import OF_SPEECH
+from nas.pipeline.train_var_options import OF_VAR, PHASES
 from supernets.timm.create import check_name, preprocessing_of
 from supernets.timm.make import IMPORTANCE
 from supernets.timm.weight_files import fingerprint
@@ -16,7 +17,8 @@ from supernets.timm.weight_files import fingerprint
 # Where images or clips lie is not among them: the checkpoint knows these themselves.
 _FREE = frozenset(("data", "dataset", "download", "out", "workers", "tensorboard", "checkpoint_s"))
 # What the usual values of others go by: where several differ, the first one is named.
-_FIRST = ("supernet", "first_epochs", "epochs", "pretrained", "weights", "optimizer")
+_FIRST = ("supernet", "first_epochs", "fixed_p", *PHASES, "epochs", "pretrained", "weights", "vae",
+          "optimizer")
 
 
 def origin(request: TrainRequest) -> dict[str, Any]:
@@ -43,6 +45,11 @@ def origin(request: TrainRequest) -> dict[str, Any]:
     if request.is_speech:
         for option, path in (("teacher", request.teacher), ("weights", request.weights)):
             values[option] = None if path is None else _described(option, Path(path))
+    if request.is_var:
+        if request.fixed_p is None:
+            del values["epochs"]  # the sum of those of the phases
+        for option, path in (("vae", request.vae), ("weights", request.weights)):
+            values[option] = None if path is None else fingerprint(path)
     if request.front is not None:
         values["front"] = read_front(request.front).described
     first = {name: values.pop(name) for name in _FIRST if name in values}
@@ -51,8 +58,10 @@ def origin(request: TrainRequest) -> dict[str, Any]:
 
 def _of_others(request: TrainRequest) -> set[str]:
     if request.is_speech:
-        return set(OF_IMAGES)
-    return set(OF_SPEECH if request.is_timm else OF_SPEECH + OF_TIMM)
+        return {*OF_IMAGES, *OF_VAR}
+    if request.is_var:
+        return {*OF_CLASSIFIERS, *OF_SPEECH}
+    return {*OF_SPEECH, *OF_VAR, *(() if request.is_timm else OF_TIMM)}
 
 
 def _described(option: str, path: Path) -> str:

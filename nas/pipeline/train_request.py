@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
 from nas.pipeline.train_speech_options import OF_SPEECH, SpeechOptions, is_speech
+from nas.pipeline.train_var_options import OF_VAR, VarOptions, is_var
 from supernets.timm.make import IMPORTANCE
 from supernets.training.rules import RULES
 from supernets.training.timm_augmentation import TimmAugmentation
@@ -24,14 +25,20 @@ OF_TIMM = ("dataset", "download", "pretrained", "weights", "new_head", "image_si
 OF_IMAGES = (*(name for name in OF_TIMM if name not in ("weights", "teacher")), "batch_size",
              "label_smoothing", "layer_decay", "tensorboard")
 
+# What a supernet that generates images cannot be told.
+OF_CLASSIFIERS = (*(name for name in OF_TIMM if name != "weights"), "rule", "front",
+                  "layer_decay", "label_smoothing", "tensorboard")
+
+_GENERATION = "is for supernets that generate images (--supernet var-fmnist)"
+
 # Milder than timm's, which is for hundreds of epochs.
 AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
 
 
-class TrainRequest(SpeechOptions):
+class TrainRequest(SpeechOptions, VarOptions):
     """What to train. What is None takes the family's usual value.
 
-    Further attributes are those of `SpeechOptions`.
+    Further attributes are those of `SpeechOptions` and `VarOptions`.
 
     Attributes:
         supernet: Name of a family member to train anew, or ``timm:NAME``.
@@ -41,7 +48,7 @@ class TrainRequest(SpeechOptions):
             there is one.
         out: Folder to make; a folder that holds a checkpoint is resumed.
         epochs: Passes over the training images, or those of speech's stage 2; 0, for timm
-            supernets, trains nothing.
+            supernets, trains nothing. Where images are generated, all passes of the transformer.
         batch_size: Images of a batch.
         rule: Which architectures a step runs: one of `supernets.training.rules.RULES`.
         front: Run folder of a finished search, around whose front the rule ``pareto`` draws.
@@ -63,7 +70,8 @@ class TrainRequest(SpeechOptions):
         download: Whether the data set may be fetched.
         pretrained: Whether to start with timm's weights.
         weights: File of weights to start with; of speech also a folder: see
-            `supernets.hubert.checkpoints.load_checkpoint`.
+            `supernets.hubert.checkpoints.load_checkpoint`; of VAR see
+            `supernets.var.checkpoints.load_var`.
         new_head: Whether weights of other classes get a new head.
         image_size: Side of the images; the model's own if absent.
         resolutions: Smaller sides that networks may work on; ``"96,128"`` will do.
@@ -152,9 +160,15 @@ class TrainRequest(SpeechOptions):
     def _check_family(self) -> None:
         if self.is_speech:
             self._refuse(OF_IMAGES, "is for supernets of images")
+            self._refuse(OF_VAR, _GENERATION)
             self.check_stages(self.supernet, self.teacher, self.epochs)
             return
         self._refuse(OF_SPEECH, "is for supernets of speech (--supernet hubert-tiny)")
+        if self.is_var:
+            self._refuse(OF_CLASSIFIERS, "is for other kinds of supernets")
+            self.check_phases(epochs=self.epochs, weights=self.weights, teaching=self.teaching)
+            return
+        self._refuse(OF_VAR, _GENERATION)
         if not self.is_timm:
             self._refuse(OF_TIMM, "is for supernets of timm models (--supernet timm:NAME)")
             if self.epochs == 0:
@@ -173,6 +187,11 @@ class TrainRequest(SpeechOptions):
         return is_speech(self.supernet)
 
     @property
+    def is_var(self) -> bool:
+        """Whether it learns to generate images."""
+        return is_var(self.supernet)
+
+    @property
     def is_timm(self) -> bool:
         """Whether the supernet is made of a timm model."""
         return self.supernet.startswith(TIMM)
@@ -186,15 +205,21 @@ class TrainRequest(SpeechOptions):
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the checkpoints, of speech that of the last stage."""
+        """The file of the checkpoints, where there are several stages that of the last one."""
         if self.is_speech:
             return self.stages[0 if self.epochs == 0 else 1]
-        return self.out / "checkpoint.pt"
+        return self.out / ("transformer.pt" if self.is_var else "checkpoint.pt")
 
     @property
     def checkpoints(self) -> tuple[Path, ...]:
-        """All files of checkpoints that there may be."""
+        """All files of checkpoints that there may be and that know the options."""
         return self.stages if self.is_speech else (self.checkpoint,)
+
+    @property
+    def prepared(self) -> tuple[Path, ...]:
+        """The files of the stages before, which know their own part of the options."""
+        names = ("classifier", "vqvae", "tokens") if self.is_var else ()
+        return tuple(self.out / f"{name}.pt" for name in names)
 
     @property
     def stages(self) -> tuple[Path, Path]:

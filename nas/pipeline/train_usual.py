@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from nas.core.protocols import Supernet
 from nas.pipeline.searched_front import read_front
 from nas.pipeline.train_request import TrainRequest
+from nas.pipeline.train_var_usual import BETA2, WARM_UP, usual_values
 from supernets.training.data import Batches
 from supernets.training.rules import RuleContext, make_rule
 from supernets.training.sampling import SamplingRule
@@ -49,7 +50,13 @@ SPEECH = Usual(epochs=120, optimizer="adamw", learning_rates={"sgd": 0.1, "adamw
 
 
 def with_usual_values(request: TrainRequest) -> TrainRequest:
-    """Returns the request with the family's values for how to train where it has none."""
+    """Returns the request with the family's values for how to train where it has none.
+
+    Raises:
+        InputError: See `usual_values`.
+    """
+    if request.is_var:
+        return request.model_copy(update=usual_values(request))
     usual: Usual = SPEECH if request.is_speech else MOBILENET
     if request.is_timm:
         usual = PRETRAINED if request.pretrained or request.weights is not None else SCRATCH
@@ -83,6 +90,8 @@ def recipe(request: TrainRequest) -> TrainConfig:
         known["warmup_epochs"] = min(1.0, 0.1 * values["epochs"])
     if request.is_speech:
         known["warmup_epochs"] = min(max(1.0, _WARM_UP * values["epochs"]), 0.5 * values["epochs"])
+    if request.is_var:
+        known |= {"warmup_epochs": WARM_UP * values["epochs"], "beta2": BETA2}
     return TrainConfig(**known)
 
 
