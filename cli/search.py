@@ -29,6 +29,9 @@ def search(
     max_macs: Annotated[int | None, typer.Option(help="Most multiply-adds allowed.")] = None,
     max_memory: Annotated[int | None, typer.Option(
         help="Most bytes of live activations allowed, batch 1.")] = None,
+    max_kv_mb: Annotated[float | None, typer.Option(
+        help="Most MB (10^6 bytes) of key-value caches for one image, of supernets that make "
+             "images.")] = None,
     proxy: Annotated[str, typer.Option(
         help="Zero-cost proxies with commas, whose early exits candidates must pass.")] = "",
     surrogate: Annotated[bool, typer.Option(
@@ -115,8 +118,8 @@ def search(
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
     del (supernet, device, objectives, max_latency_ms, max_rtf, max_params, max_macs, max_memory,
-         proxy, surrogate, evaluation, train_epochs, train_from, train_lr, data, pattern, field,
-         search_speakers, test_speakers, resample, searcher,
+         max_kv_mb, proxy, surrogate, evaluation, train_epochs, train_from, train_lr, data,
+         pattern, field, search_speakers, test_speakers, resample, searcher,
          searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
          compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
          attempts, threads, precision, batch, seconds, seed, storage, study, join, out)

@@ -10,6 +10,8 @@ _MOBILENET = {"family": "mobilenet", "space": "supernets.mobilenet.config:build_
               "design": "supernets.mobilenet.blocks:planned"}
 _HUBERT = {"family": "hubert", "space": "supernets.hubert.space:build_space",
            "design": "supernets.hubert.blocks:planned"}
+_VAR = {"family": "var", "space": "supernets.var.space:build_space",
+        "design": "supernets.var.blocks:planned"}
 
 SUPERNETS = Registry("supernet", (
     Entry("mobilenet-fmnist", "supernets.shipped:mobilenet_fmnist",
@@ -24,4 +26,6 @@ SUPERNETS = Registry("supernet", (
           {**_HUBERT, "config": "supernets.hubert.presets:SMALL"}),
     Entry("hubert-base", "supernets.hubert.presets:untrained_base",
           {**_HUBERT, "config": "supernets.hubert.presets:BASE"}),
+    *(Entry(f"var-d{depth}", f"supernets.var.untrained:d{depth}",
+            {**_VAR, "config": f"supernets.var.presets:D{depth}"}) for depth in (16, 20, 24, 30)),
 ))

@@ -37,6 +37,7 @@ from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.gate import compose_gate
+from nas.pipeline.key_values import key_value_models
 from nas.pipeline.knowledge import (
     bound_excess,
     code_features,
@@ -141,7 +142,8 @@ def _cost_models(config: SearchConfig, supernet: Supernet,
     latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
     models: Sequence[CostModel] = (
         latency, ClosedFormCosts(supernet.vocabulary, supernet.block_ids),
-        *real_time_models(supernet, config, latency=latency))
+        *real_time_models(supernet, config, latency=latency),
+        *key_value_models(supernet, config))
     if ENERGY in config.objectives:
         models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
     return models

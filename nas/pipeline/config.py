@@ -19,7 +19,7 @@ from hardware_profiles.profile import Precision
 from nas.core.errors import InputError
 from nas.core.problem import Constraint, Objective
 from nas.pipeline.consistency import contradiction
-from nas.pipeline.metrics import BOUNDS, METRICS
+from nas.pipeline.metrics import BOUND_UNITS, BOUNDS, METRICS
 from nas.pipeline.texts import Scalar, bounds, options
 from nas.pipeline.texts import seconds as time_text
 
@@ -47,6 +47,7 @@ class SearchConfig(BaseModel):
         max_params: Largest number of parameters.
         max_macs: Largest number of multiply-adds.
         max_memory: Largest live set of activations, in bytes at batch 1.
+        max_kv_mb: Most megabytes (10^6 bytes) of key-value caches, of supernets that make images.
         proxy: Zero-cost proxies whose early exits candidates must pass, cheapest first.
         surrogate: Whether candidates must also pass the exit of a learnt predictor.
         evaluation: Whether networks are validated with the supernet's weights, or each is trained
@@ -101,6 +102,7 @@ class SearchConfig(BaseModel):
     max_params: int | None = Field(default=None, gt=0)
     max_macs: int | None = Field(default=None, gt=0)
     max_memory: int | None = Field(default=None, gt=0)
+    max_kv_mb: float | None = Field(default=None, gt=0)
     proxy: tuple[str, ...] = ()
     surrogate: bool = False
     evaluation: Literal["inherited", "trained"] = "inherited"
@@ -177,7 +179,8 @@ class SearchConfig(BaseModel):
     def constraints(self) -> tuple[Constraint, ...]:
         """Returns the bounds that were given."""
         given = ((option, metric, getattr(self, option)) for option, metric in BOUNDS.items())
-        return tuple(Constraint(metric, float(bound), f"--{option.replace('_', '-')} {bound:g}")
+        return tuple(Constraint(metric, float(bound) * BOUND_UNITS.get(option, 1.0),
+                                f"--{option.replace('_', '-')} {bound:g}")
                      for option, metric, bound in given if bound is not None)
 
     def identity(self) -> dict[str, Any]:

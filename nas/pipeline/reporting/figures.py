@@ -9,7 +9,7 @@ from nas.core.pareto import hypervolume, non_dominated
 from nas.core.problem import Objective, minimized
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
-from nas.pipeline.metrics import BOUNDS
+from nas.pipeline.metrics import BOUND_UNITS, BOUNDS
 from nas.pipeline.reporting.facts import RunFacts
 from nas.pipeline.reporting.markup import Html, joined, tag
 from nas.pipeline.reporting.plot import Chart, padded
@@ -63,8 +63,9 @@ def _front_link(facts: RunFacts, chart: Chart, outcome: Outcome, at: tuple[float
 def _bound(facts: RunFacts, chart: Chart, right: Objective | None) -> Html:
     for option, metric in BOUNDS.items():
         bound = getattr(facts.config, option)
-        if right and metric == right.name and bound and chart.x.low < bound < chart.x.high:
-            x = chart.x(bound)
+        place = bound and bound * BOUND_UNITS.get(option, 1.0)
+        if right and metric == right.name and place and chart.x.low < place < chart.x.high:
+            x = chart.x(place)
             name = f"--{option.replace('_', '-')} {bound:g}"
             return joined([tag("line", x1=x, x2=x, y1=chart.y.end, y2=chart.y.start,
                                class_="bound"),

@@ -21,6 +21,8 @@ from nas.core.errors import InputError, SpaceError
 from nas.core.protocols import Task
 from nas.core.rng import derive_rng
 from nas.core.vocabulary import Vocabulary
+from nas.pipeline.design import load_design
+from supernets.registry import SUPERNETS
 from supernets.var.blocks import build_vocabulary, planned
 from supernets.var.config import VarConfig
 from supernets.var.generate import generate
@@ -134,3 +136,15 @@ def test_a_config_without_a_known_vqvae_and_other_sizes_are_refused() -> None:
         planned(FMNIST, seconds=2.0)
     with pytest.raises(SpaceError, match="give the VQVAE that it was trained with"):
         build_vocabulary(SMALL, VAE_256, build_space(SMALL))
+
+
+@pytest.mark.parametrize(("name", "millions"), [("var-d16", 310.3), ("var-d30", 2010)])
+def test_published_sizes_are_planned_without_weights(name: str, millions: float) -> None:
+    design = load_design(name)
+    costs = ClosedFormCosts(design.vocabulary, design.block_ids)
+    whole = design.space.encode([design.space.extreme(largest=True)])
+    # That of the reference is the transformer's; the quantiser's codes have 0.2 more.
+    assert costs.predict("params", whole).value[0] / 1e6 == pytest.approx(millions, rel=1e-3)
+    factory = SUPERNETS.get(name).resolve()
+    with pytest.raises(InputError, match=f"{name} has no weights yet; train it: nas train"):
+        factory(device=torch.device("cpu"))
