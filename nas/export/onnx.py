@@ -1,5 +1,6 @@
 """A module as one self-contained ONNX file whose first axes are free, the batch's at least."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -37,11 +38,33 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         ExportError: The exporter or the ONNX checker refuses the module.
         OSError: The file cannot be written.
     """
-    if any(part.training for part in module.modules()):
-        raise InputError("only a module in evaluation mode can be exported; call eval() first")
     if len(example_inputs) < 2:
         raise InputError(f"export needs an example batch of at least 2, not {len(example_inputs)}")
-    model = _translate(module, example_inputs, input_name, output_names, axes)
+    model = translated(module, {input_name: example_inputs}, metadata=metadata,
+                       output_names=output_names, free={input_name: dict(enumerate(axes))})
+    replace_file(path, model.SerializeToString(deterministic=True))
+    return model
+
+
+def translated(module: nn.Module, inputs: Mapping[str, Tensor], *, metadata: Mapping[str, str],
+               output_names: Sequence[str], free: Mapping[str, Mapping[int, str]]
+               ) -> onnx.ModelProto:
+    """Returns a module in evaluation mode as a checked ONNX model, without notes of its making.
+
+    Args:
+        module: From these tensors, in their order, to one or several; not changed.
+        inputs: Name → example; a free axis has at least 2 in it.
+        metadata: Written into the model's ``metadata_props``.
+        output_names: Of the graph's outputs, in their order.
+        free: Input → axis → name of its size, which may be any; equal names, equal sizes.
+
+    Raises:
+        InputError: The module is in training mode.
+        ExportError: The exporter or the ONNX checker refuses the module.
+    """
+    if any(part.training for part in module.modules()):
+        raise InputError("only a module in evaluation mode can be exported; call eval() first")
+    model = _translate(module, inputs, output_names, free)
     _clear_notes(model)
     model.producer_name = "nas"
     onnx.helper.set_model_props(model, dict(metadata))
@@ -49,18 +72,21 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the ONNX checker refuses the exported model: {_line(error)}") from None
-    replace_file(path, model.SerializeToString(deterministic=True))
     return model
 
 
-def _translate(module: nn.Module, inputs: Tensor, input_name: str,
-               output_names: Sequence[str], axes: Sequence[str]) -> onnx.ModelProto:
-    free = {place: torch.export.Dim(name) for place, name in enumerate(axes)}
+def _translate(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str],
+               free: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
+    sizes = {name: torch.export.Dim(name) for axes in free.values() for name in axes.values()}
+    shapes = tuple({axis: sizes[size] for axis, size in free.get(name, {}).items()}
+                   for name in inputs)
     try:
-        program = torch.onnx.export(
-            module, (inputs,), dynamo=True, external_data=False, verbose=False,
-            input_names=[input_name], output_names=list(output_names),
-            dynamic_shapes=(free,))
+        with warnings.catch_warnings():
+            # Of a size that several inputs share, which is what is meant.
+            warnings.filterwarnings("ignore", "# The axis name: .* will not be used")
+            program = torch.onnx.export(
+                module, tuple(inputs.values()), dynamo=True, external_data=False, verbose=False,
+                input_names=list(inputs), output_names=list(output_names), dynamic_shapes=shapes)
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch cannot export {type(module).__name__} to ONNX: "
                           f"{_line(error)}") from error

@@ -5,12 +5,11 @@ Legend: B images, T tokens of a scale, L of all, V codes.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from nas.core import generation
 from nas.core.errors import InputError
-from nas.core.rng import derive_rng
 from supernets.var.config import VarConfig
 
 
@@ -99,21 +98,6 @@ def drawn(logits_BTV: Tensor, uniforms_BT: Tensor) -> Tensor:
 
 
 def image_uniforms(config: VarConfig, *, images: int, seed: int, first: int = 0) -> Tensor:
-    """Returns the random numbers of images, (B, L) double.
-
-    An image's numbers depend on the seed and its index alone, not on the batch it is made in.
-
-    Args:
-        config: The family member.
-        images: B.
-        seed: Of the run, ≥ 0.
-        first: Index of the first image, ≥ 0.
-
-    Raises:
-        InputError: A negative seed or index.
-    """
-    if seed < 0 or first < 0:
-        raise InputError(f"seed {seed} and first image {first} must be 0 or more")
-    return torch.from_numpy(np.stack([
-        derive_rng(seed, "var image", index=first + index).random(config.tokens)
-        for index in range(images)]))
+    """Returns `nas.core.generation.image_uniforms` of a family member, (B, L) double."""
+    return torch.from_numpy(generation.image_uniforms(config.tokens, images=images, seed=seed,
+                                                      first=first))

@@ -48,7 +48,9 @@ class Attention(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns (B, C, H, W)."""
         q_BNC, k_BNC, v_BNC = self.qkv(self.norm(x_BCHW)).flatten(2).transpose(1, 2).chunk(3, -1)
-        y_BNC = F.scaled_dot_product_attention(q_BNC, k_BNC, v_BNC)
+        # With an axis of heads, without which ONNX has no attention.
+        y_BNC = F.scaled_dot_product_attention(q_BNC[:, None], k_BNC[:, None],
+                                               v_BNC[:, None])[:, 0]
         y: Tensor = x_BCHW + self.proj_out(y_BNC.transpose(1, 2).reshape(x_BCHW.shape))
         return y
 
