@@ -5,7 +5,7 @@ Legend: N images, B batch, L tokens of an image, M = 1 + L: the class, then all 
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -175,7 +175,7 @@ class VisualGeneration:
         if self.measure == FID:
             assert self.sampler is not None  # checked
             return self.sampler(model, self.samples)
-        scales = scale_cross_entropies(model, batches, self.patch_nums)
+        scales = mean_cross_entropies(model, batches, self.patch_nums)
         total = sum(side**2 * nats for side, nats in zip(self.patch_nums, scales, strict=True))
         return {"error": 100.0 * total / self.tokens / math.log(self.vocabulary),
                 **{f"ce_scale{scale + 1}": nats for scale, nats in enumerate(scales)}}
@@ -199,8 +199,8 @@ class VisualGeneration:
                                 f"{count}")
 
 
-def scale_cross_entropies(model: nn.Module, batches: Iterable[Batch],
-                          patch_nums: tuple[int, ...]) -> list[float]:
+def mean_cross_entropies(model: Callable[[Tensor], Tensor], batches: Iterable[Batch],
+                         patch_nums: tuple[int, ...]) -> list[float]:
     """Returns the mean cross-entropy of each scale's tokens, in nats, coarse to fine.
 
     Args:
@@ -225,4 +225,4 @@ def scale_cross_entropies(model: nn.Module, batches: Iterable[Batch],
     if images == 0:
         raise DataError("validation got no batches")
     return [float(part.mean()) / images
-            for part in sums_L.split([side**2 for side in patch_nums])]
+            for part in torch.split(sums_L, [side**2 for side in patch_nums])]

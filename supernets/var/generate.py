@@ -3,6 +3,7 @@
 Legend: B images, T tokens of a scale, H and W sides, E channels of a code.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ class Generated:
 def generate(net: VarSupernet, vae: MultiScaleVqvae, labels_B: Tensor, arch: Arch, *,
              sampling: Sampling, seed: int, first: int = 0,
              key_dtype: torch.dtype | None = None, value_dtype: torch.dtype | None = None,
-             freed: bool = True) -> Generated:
+             freed: bool = True, after_scale: Callable[[int], None] | None = None) -> Generated:
     """Returns images of classes.
 
     Equal seeds and indices give equal random numbers, whatever the batch and the subnet.
@@ -52,6 +53,8 @@ def generate(net: VarSupernet, vae: MultiScaleVqvae, labels_B: Tensor, arch: Arc
         key_dtype: As of `CachedDecoder`.
         value_dtype: As of `CachedDecoder`.
         freed: As of `CachedDecoder`.
+        after_scale: Called with each scale, from 0, as soon as it is made: for progress and
+            timing.
 
     Raises:
         ArchError: An architecture of another space.
@@ -81,5 +84,7 @@ def generate(net: VarSupernet, vae: MultiScaleVqvae, labels_B: Tensor, arch: Arc
             weights = net.word_embed.weight
             inputs_BTE = quantizer.scale_input(f_hat, scale + 1).to(weights.dtype).repeat(
                 copies, 1, 1)
+        if after_scale is not None:
+            after_scale(scale)
     return Generated(vae.image(f_hat.to(vae.post_quant_conv.weight.dtype)).clamp(-1, 1), tokens,
                      decoder.kv_bytes)

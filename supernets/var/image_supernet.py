@@ -129,4 +129,4 @@ def token_maps(net: VarSupernet, tokens_BM: Tensor) -> list[Tensor]:
             tokens_BL.max()) < config.vocabulary:
         raise InputError(f"a token is outside 0 … {config.vocabulary - 1}, the codes of "
                          f"{config.name}")
-    return list(tokens_BL.split([side**2 for side in config.patch_nums], 1))
+    return list(torch.split(tokens_BL, [side**2 for side in config.patch_nums], 1))
