@@ -67,8 +67,13 @@ def arch_summary(arch: Mapping[str, Any]) -> str:
     """Returns the choices of an architecture's global genes in one short text.
 
     Stage by stage depth×width, either of them alone where the other is no gene; a resolution is
-    ``160px``. The width of a HuBERT is its gene ``embed``.
+    ``160px``. The width of a HuBERT is its gene ``embed``. Of a VAR it is the number of bridge
+    scales and the depths of those after them.
     """
+    if "bridge" in arch:
+        depths = (f"{value}×" for gene, value in arch.items() if gene.startswith("scale")
+                  and int(gene.removeprefix("scale").partition(".")[0]) > arch["bridge"])
+        return " ".join([f"bridge {arch['bridge']}", *depths])
     stages: dict[str, dict[str, Any]] = {}
     for gene, value in arch.items():
         stage, _, name = gene.rpartition(".")

@@ -101,6 +101,11 @@ def search(
     seconds: Annotated[float | None, typer.Option(
         help="Length of the clip of speech whose latency and MACs count; that of the supernet's "
              "windows if absent.")] = None,
+    quality: Annotated[str | None, typer.Option(
+        help="Of a supernet that makes images, what error is: cross-entropy of tokens, or fid of "
+             "generated images.")] = None,
+    samples: Annotated[int | None, typer.Option(
+        help="Images of each network, with --quality fid.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     storage: Annotated[str | None, typer.Option(
         help="Optuna storage URL of the ledger instead of a file in the run folder.")] = None,
@@ -122,7 +127,8 @@ def search(
          pattern, field, search_speakers, test_speakers, resample, searcher,
          searcher_option, budget, ask, cascade, patience, time_limit, stop_at,
          compare, seeds, require_measured, executor, workers, gpus_per_trial, ray_address,
-         attempts, threads, precision, batch, seconds, seed, storage, study, join, out)
+         attempts, threads, precision, batch, seconds, quality, samples, seed, storage, study,
+         join, out)
     # All of these are read from the context: see _given.
     from cli.render import print_json, progress
     from cli.search_tables import show_comparison, show_search

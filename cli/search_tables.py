@@ -11,8 +11,8 @@ def show_search(payload: Mapping[str, Any]) -> None:
     """Prints the front, what was counted, and the exported network."""
     best = payload["best"]
     columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
-    if "rtf" in best["metrics"]:
-        columns["rtf"] = "rtf"
+    columns |= {name: shown for name, shown in (("rtf", "rtf"), ("kv_bytes", "KV bytes"))
+                if name in best["metrics"]}
     rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
              *(point["metrics"][name] for name in columns), arch_summary(point["arch"])]
             for point in payload["pareto"]]

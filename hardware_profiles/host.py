@@ -64,6 +64,16 @@ class HostConfig:
             raise ProfileError(f"a profile needs at least {MIN_NETS} networks to fit on and as "
                                f"many held out, not {self.calib_nets} and {self.test_nets}")
 
+    def fewer_of(self, space: GeneSpace) -> "HostConfig":
+        """Returns this with fewer networks where a space has hardly more of them.
+
+        They are four fifths of the space then, in the same proportion: a check finds others.
+        """
+        asked = self.calib_nets + self.test_nets
+        count = min(asked, max(2 * MIN_NETS, space.size * 4 // 5))
+        calib = max(MIN_NETS, self.calib_nets * count // asked)
+        return replace(self, calib_nets=calib, test_nets=count - calib)
+
     @property
     def runtime(self) -> Runtime:
         """The ONNX Runtime that is installed, as this configuration asks for it."""

@@ -37,6 +37,7 @@ from nas.pipeline.device import torch_device
 from nas.pipeline.devices import HOST, foreign_profile
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.gate import compose_gate
+from nas.pipeline.generation import with_quality
 from nas.pipeline.key_values import key_value_models
 from nas.pipeline.knowledge import (
     bound_excess,
@@ -182,7 +183,7 @@ def searched_supernet(config: SearchConfig, *, watch: Watcher = silent) -> Super
         DataError: Clips of speech that cannot be used.
     """
     supernet = on_clips(load_supernet(config.supernet), config, watch=watch)
-    return at_length(supernet, config)
+    return with_quality(at_length(supernet, config), config)
 
 
 def load_supernet(name: str) -> Supernet:
@@ -246,7 +247,7 @@ def measure_host(supernet: Supernet | Design, *, config: HostConfig, keep_doubtf
 
     return run_host(
         user_store(), supernet.space, supernet.vocabulary, supernet.block_ids, seed=0,
-        config=config, keep_doubtful=keep_doubtful, notice=notice,
+        config=config.fewer_of(supernet.space), keep_doubtful=keep_doubtful, notice=notice,
         progress=lambda done, total: watch(Event("profile", done, total, note)))
 
 

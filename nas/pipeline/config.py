@@ -83,6 +83,9 @@ class SearchConfig(BaseModel):
         precision: In which latency counts; None: fp32 on this machine, elsewhere whatever there is.
         batch: Of each inference whose latency counts; None: 1 on this machine, elsewhere as above.
         seconds: Of a clip of speech whose costs count; None: what the supernet validates on.
+        quality: Of a supernet that makes images, what ``error`` is, of
+            `supernets.tasks.visual_generation.MEASURES`; None: the first of them.
+        samples: Images that ``fid`` generates of each network.
         seed: Of everything random.
         storage: Optuna storage URL of the ledger; a journal file in the run folder if absent.
         study: Name of the study in that storage; the run folder's name if absent.
@@ -133,6 +136,8 @@ class SearchConfig(BaseModel):
     precision: Precision | None = None
     batch: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
+    quality: Literal["cross-entropy", "fid"] | None = None
+    samples: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     storage: str | None = None
     study: str | None = None

@@ -40,6 +40,8 @@ def contradiction(config: "SearchConfig") -> str | None:
         return "--join needs the --storage that the processes share"
     if config.join and config.study is None and config.out is None:
         return "--join needs the name of the study that the processes share: give --study"
+    if config.samples is not None and config.quality != "fid":
+        return "--samples is for --quality fid; give both or none"
     return _wrong_clips(config) or _wrong_training(config) or _wrong_comparison(config)
 
 

@@ -51,8 +51,8 @@ def export_bundle(supernet: str, out: Path, *, device: str, threads: int = 1, ba
         if value < 1:
             raise InputError(f"--{name} {value}: at least 1")
     require_device_name(device)
-    networks = networks or HostConfig()
     made = load_design(supernet, resolution=resolution)
+    networks = networks or HostConfig().fewer_of(made.space)
     if few_shot is not None:
         plan = plan_few_shot(made.space, made.vocabulary, made.block_ids, nets=few_shot, seed=SEED)
     else:

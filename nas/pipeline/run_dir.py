@@ -45,6 +45,11 @@ class RunDir:
         return self.path / "pareto.png"
 
     @property
+    def samples(self) -> Path:
+        """What each network of the front generates, a picture each, where networks do that."""
+        return self.path / "samples"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

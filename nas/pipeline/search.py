@@ -30,6 +30,7 @@ from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
+from nas.pipeline.generation import draw_samples, makes_images
 from nas.pipeline.going_on import says_how_to_go_on
 from nas.pipeline.latency_note import free_sizes, latency_note, place
 from nas.pipeline.picture import draw_front
@@ -150,6 +151,7 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     payload["wall_s"] = round(time.monotonic() - started, 2)
     draw_front([o for o in outcomes if o.final], front, best, parts.problem.objectives, run.picture,
                title=f"{config.supernet} on {place(parts.profile)}")
+    draw_samples(run, parts.supernet, front)
     replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)
@@ -199,9 +201,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
     counts = dict(parts.searcher.counts)
     sampled = counts.pop("sampled")
     # Only this machine can be asked what the exported file really takes.
-    measured_ms = (measure_file(bundle.folder / "model.onnx", parts.profile.runtime,
-                                sizes=free_sizes(parts.supernet.task)).latency_ms
-                   if config.device == HOST else None)
+    measured_ms = measured_latency(bundle, parts) if config.device == HOST else None
     return {
         "run_dir": str(run.path),
         "supernet": config.supernet,
@@ -219,6 +219,18 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
                  "onnx_max_abs_diff": bundle.max_abs_diff, "finetuned": bundle.finetuned},
         "versions": versions(),
     }
+
+
+def measured_latency(bundle: Bundle, parts: Parts) -> float | None:
+    """Returns what the exported network takes on this machine, in ms.
+
+    None where that is no run of ``model.onnx``: of one that makes images it scores tokens, and
+    latency is an image's generation.
+    """
+    if makes_images(parts.supernet.task):
+        return None
+    return measure_file(bundle.folder / "model.onnx", parts.profile.runtime,
+                        sizes=free_sizes(parts.supernet.task)).latency_ms
 
 
 def _point(outcome: Outcome) -> dict[str, Any]:

@@ -4,65 +4,22 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nas.core.arch import Arch
-from nas.core.blocks import Block, Shape
+from nas.core.blocks import Block
 from nas.core.costs import macs, params
 from nas.pipeline.design import Design
+from nas.pipeline.reporting.block_facts import BlockFacts, Stage
 from nas.pipeline.reporting.facts import RunFacts
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockFacts:
-    """One block.
-
-    Attributes:
-        kind: The first part of its key, such as ``"ir"``.
-        source: (C, H, W), (C,) or, of steps in a sequence, (T, C) of its input.
-        result: The same of its output.
-        sequence: What it does to a sequence, in short; empty if it is none.
-        kernel: Side of its largest kernel.
-        middle: Channels of its widest convolution, where neither input nor output has them.
-        depthwise: Whether the largest kernel is a depthwise convolution's.
-        classifies: Whether it ends in a linear layer.
-        stride: Of all its convolutions together.
-        skip: Whether its input is added to its output.
-        squeeze: Whether it has squeeze-and-excite.
-        macs: Multiply-adds.
-        params: Trainable numbers.
-        latency_ms: Its share of the predicted latency.
-    """
-
-    kind: str
-    source: Shape
-    result: Shape
-    kernel: int
-    middle: int | None
-    depthwise: bool
-    classifies: bool
-    stride: int
-    skip: bool
-    squeeze: bool
-    macs: int
-    params: int
-    latency_ms: float
-    sequence: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Consecutive blocks under one name."""
-
-    name: str
-    blocks: tuple[BlockFacts, ...]
+from nas.pipeline.reporting.generation import PREFIX, of_generation, scales_of
 
 
 def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
     """Returns the network's stages; empty without a design.
 
-    Where the space has genes ``stageN.depth`` that count the blocks between the first and the
-    last, these are the stages. Elsewhere blocks of one kind and output shape are.
+    Where images are generated, stages are scales. Elsewhere, where the space has genes
+    ``stageN.depth`` that count the blocks between the first and the last, they are these, and
+    blocks of one kind and output shape if it has none.
     """
     design, table = facts.design, facts.latency_table
     if design is None or table is None:
@@ -70,6 +27,8 @@ def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
     times = table.block_shares(design.space.encode([arch])[0])
     ids = [index for index in _block_ids(design, arch) if index >= 0]
     blocks = [describe(design.vocabulary[index], latency_ms=float(times[index])) for index in ids]
+    if blocks[0].kind.startswith(PREFIX):
+        return scales_of(blocks)
     depths = [(name.split(".")[0], int(value)) for name, value in arch.choices
               if re.fullmatch(r"stage\d+\.depth", name)]
     if sum(depth for _, depth in depths) != len(blocks) - 2:
@@ -83,6 +42,8 @@ def stages_of(facts: RunFacts, arch: Arch) -> list[Stage]:
 def describe(block: Block, *, latency_ms: float) -> BlockFacts:
     """Returns what a block's graph says."""
     graph = block.graph
+    if block.key.startswith(PREFIX):
+        return of_generation(block, latency_ms)
     if len(graph.output.shape) == 2:
         return _of_sequence(block, latency_ms)
     convolutions = [node for node in graph.nodes if node.kind == "conv2d"]

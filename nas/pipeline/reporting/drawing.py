@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nas.core.blocks import Shape
-from nas.pipeline.reporting.blocks import BlockFacts, Stage
+from nas.pipeline.reporting.block_facts import BlockFacts, Stage
 from nas.pipeline.reporting.markup import Html, joined, tag
 from nas.pipeline.reporting.values import percent, shown
 
@@ -33,7 +33,7 @@ def _stage(stage: Stage, widest: int, total_ms: float) -> Html:
 
 def _block(block: BlockFacts, widest: int) -> Html:
     facts = [tag("b", _title(block)), tag("span", _channels(block))]
-    if len(block.result) == 3 and block.source[1:] != block.result[1:]:
+    if len(block.source) == len(block.result) == 3 and block.source[1:] != block.result[1:]:
         facts.append(tag("span", f"{_sides(block.source)} → {_sides(block.result)} px"))
     extras = [name for name, there in (("skip", block.skip), ("squeeze-excite", block.squeeze))
               if there]

@@ -1,7 +1,7 @@
 """What a run folder tells, read once and checked, for the report to be made of."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -23,6 +23,8 @@ from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
 from nas.pipeline.run_dir import RunDir
 from nas.search.record import Record, RecordedTrial, read_record
 from nas.search.storage import shown
+
+_PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 
 
 class _Read(BaseModel):
@@ -104,6 +106,7 @@ class RunFacts:
         manifest: Of the exported bundle, if it is there.
         design: The space and its blocks, if the supernet can be found.
         design_problem: Why not.
+        samples: Digest → PNG of what a network of the front generates, where networks do that.
     """
 
     run: RunDir
@@ -115,6 +118,7 @@ class RunFacts:
     manifest: Manifest | None
     design: Design | None
     design_problem: str
+    samples: Mapping[str, bytes]
 
     @property
     def finished(self) -> bool:
@@ -188,7 +192,7 @@ def read_facts(run_dir: Path) -> RunFacts:
     facts = RunFacts(run=run, config=config, profile=profile, trials=record.trials,
                      counts=results.counts if results else _counts_so_far(record),
                      results=results, manifest=_read_manifest(run) if results else None,
-                     design=design, design_problem=problem)
+                     design=design, design_problem=problem, samples=_read_samples(run))
     if results is not None:
         _check_agreement(facts, results)
     return facts
@@ -236,6 +240,15 @@ def _read_manifest(run: RunDir) -> Manifest | None:
     except (OSError, ExportError) as error:
         raise InputError(f"{path} is damaged ({error}); `nas verify {run.best}` says more"
                          ) from None
+
+
+def _read_samples(run: RunDir) -> dict[str, bytes]:
+    found = {path.stem: path.read_bytes() for path in sorted(run.samples.glob("*.png"))}
+    damaged = [name for name, png in found.items() if not png.startswith(_PNG)]
+    if damaged:
+        raise InputError(f"{run.samples / damaged[0]}.png is damaged; `nas search --resume "
+                         f"{run.path}` writes it anew")
+    return found
 
 
 def _find_design(config: SearchConfig, profile: HardwareProfile) -> tuple[Design | None, str]:

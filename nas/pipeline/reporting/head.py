@@ -91,7 +91,7 @@ def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
         tiles.append((shown("rtf", chosen.metrics["rtf"]), NAMES["rtf"],
                       f"predicted, {seconds:.3g}\xa0s of speech"))
     tiles += [(shown(name, chosen.metrics[name]), NAMES[name], "exact count")
-              for name in ("params", "macs")]
+              for name in ("kv_bytes", "params", "macs") if name in chosen.metrics]
     return tag("ul", *(tag("li", tag("b", value), tag("span", name), tag("small", note))
                        for value, name, note in tiles), class_="tiles")
 

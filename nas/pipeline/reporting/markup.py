@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 Attribute = str | int | float | bool | None
 
-_VOID = frozenset({"meta", "br"})
+_VOID = frozenset({"meta", "br", "img"})
 
 
 class Html(str):

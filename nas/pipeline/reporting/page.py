@@ -22,6 +22,7 @@ from nas.pipeline.reporting.figures import (
 )
 from nas.pipeline.reporting.head import head, headline
 from nas.pipeline.reporting.markup import Html, escaped, joined, tag
+from nas.pipeline.reporting.samples import sample_cards
 from nas.pipeline.reporting.tables import exits_table, front_table, neighbours, pairs, scrolling
 from nas.pipeline.reporting.usage import EXPLORE, snippet
 from nas.pipeline.reporting.values import percent, shown
@@ -32,8 +33,8 @@ def render(facts: RunFacts) -> str:
     folder = files(__package__)
     script = folder.joinpath("script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    sections = [_front(facts), _history(facts), _latency(facts), _exits(facts), _network(facts),
-                _neighbours(facts), _use(facts), _reproduce(facts)]
+    sections = [_front(facts), _samples(facts), _history(facts), _latency(facts), _exits(facts),
+                _network(facts), _neighbours(facts), _use(facts), _reproduce(facts)]
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escaped(headline(facts)), script=script, script_hash=digest, head=head(facts),
         style=folder.joinpath("style.css").read_text(encoding="utf-8"), body=joined(sections))
@@ -62,6 +63,15 @@ def _front(facts: RunFacts) -> Html:
                  tag("div", front_figure(facts, NARROW), class_="only-narrow"), legend)
     return _section("front", "Pareto front", note,
                     tag("div", figure, front_table(facts), class_="beside"), class_="full")
+
+
+def _samples(facts: RunFacts) -> Html:
+    if not facts.samples:
+        return Html()
+    note = ("One image after the other: a column is a class, a row a seed, and both are the same "
+            "for all networks. What differs is how many layers the late scales run.")
+    return _section("samples", "What the front generates", tag("p", note, class_="note"),
+                    sample_cards(facts), class_="full")
 
 
 def _history(facts: RunFacts) -> Html:

@@ -8,13 +8,15 @@ from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import NAMES, change, shown
 
 COLUMNS = {"error": "error", "latency_ms": "latency", "params": "params", "macs": "MACs"}
+FURTHER = ("rtf", "kv_bytes")  # that only some networks have
 NEIGHBOURS = 4
 
 
 def front_table(facts: RunFacts) -> Html:
     """Returns every network of the front; the chart's points link to its rows."""
-    heard = any("rtf" in outcome.metrics for outcome in facts.front)
-    columns = {**COLUMNS, **({"rtf": NAMES["rtf"]} if heard else {})}
+    further = {name: NAMES[name] for name in FURTHER
+               if any(name in outcome.metrics for outcome in facts.front)}
+    columns = {**COLUMNS, **further}
     head = tag("tr", tag("th", "network", scope="col"),
                *(tag("th", name, scope="col", class_=_class(metric))
                  for metric, name in columns.items()))

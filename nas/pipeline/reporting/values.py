@@ -5,7 +5,7 @@ from nas.core.trial import Outcome
 
 NAMES = {"error": "validation error", "latency_ms": "latency", "params": "parameters",
          "macs": "multiply-adds", "activation_bytes": "activation memory",
-         "rtf": "real-time factor"}
+         "rtf": "real-time factor", "kv_bytes": "key-value caches"}
 
 
 def shown(metric: str, value: float) -> str:
@@ -16,6 +16,8 @@ def shown(metric: str, value: float) -> str:
         return f"{value:#.3g}\xa0ms" if value < 100 else f"{value:,.0f}\xa0ms"
     if metric == "rtf":
         return f"{value:#.3g}"
+    if metric == "kv_bytes":
+        return f"{value / 1e6:#.3g}\xa0MB"
     if metric == "activation_bytes":
         return f"{value:,.0f}\xa0B"
     return f"{value:,.0f}"
