@@ -19,6 +19,7 @@ _FAMILIES = {
     "hubert": "supernets.hubert.stored",
     "mobilenet": "supernets.mobilenet.stored",
     "timm": "supernets.timm.stored",
+    "var": "supernets.var.stored",
 }
 
 

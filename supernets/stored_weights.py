@@ -16,7 +16,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def with_weights(make: Callable[[], Net], weights: bytes, *, folder: Path,
-                 device: torch.device) -> Net:
+                 device: torch.device, name: str = WEIGHTS) -> Net:
     """Returns a supernet in evaluation mode, channels last.
 
     Args:
@@ -24,6 +24,7 @@ def with_weights(make: Callable[[], Net], weights: bytes, *, folder: Path,
         weights: Content of the folder's safetensors file.
         folder: For what an error says.
         device: Where it is to lie.
+        name: Of the file, for the same.
 
     Raises:
         DataError: The weights are not those of such a supernet.
@@ -34,5 +35,5 @@ def with_weights(make: Callable[[], Net], weights: bytes, *, folder: Path,
         supernet.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{folder / WEIGHTS} does not fit {CARD} ({reason}); train again") from None
+        raise DataError(f"{folder / name} does not fit {CARD} ({reason}); train again") from None
     return supernet.to(device=device).to(memory_format=torch.channels_last).eval()

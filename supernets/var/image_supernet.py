@@ -17,6 +17,7 @@ from nas.core.protocols import Batch, Task
 from nas.core.types import IntArray
 from nas.core.vocabulary import Vocabulary
 from supernets.calibrate import recalibrate
+from supernets.var.blocks import build_vocabulary
 from supernets.var.quantizer import MultiScaleQuantizer
 from supernets.var.supernet import TeacherForced, VarSupernet
 from supernets.var.token_inputs import TokenInputs
@@ -109,7 +110,6 @@ class ImageSupernet(nn.Module):
 
     @cached_property
     def _planned(self) -> Vocabulary:
-        from supernets.var.blocks import build_vocabulary
         return build_vocabulary(self.net.config, self.vae.config, self.space)
 
 
