@@ -1,4 +1,4 @@
-"""What stands for the published sizes of VAR, whose weights do not come with the project."""
+"""What stands for the sizes of VAR whose weights do not come with the project."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,3 +17,4 @@ def _untrained(name: str, *, device: "torch.device") -> Supernet:
 
 
 d16, d20, d24, d30 = (partial(_untrained, f"var-d{depth}") for depth in (16, 20, 24, 30))
+fmnist = partial(_untrained, "var-fmnist")
