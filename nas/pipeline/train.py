@@ -40,6 +40,8 @@ def train(request: TrainRequest, *, watch: Watcher = silent) -> Path:
         from nas.pipeline.train_timm import prepare
     elif request.is_speech:
         from nas.pipeline.train_speech import prepare
+    elif request.is_var:
+        from nas.pipeline.train_var import prepare
     else:
         from nas.pipeline.train_mobilenet import prepare
     try:
@@ -65,11 +67,12 @@ def _check_out(request: TrainRequest) -> None:
     out = request.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give --out a folder")
+    files = (*request.checkpoints, *request.prepared.values())
     # Of a training stopped before its first checkpoint.
     ours = {LOCK, READABLE, partial_file(out / READABLE).name, request.log_folder.name,
-            *(partial_file(path).name for path in request.checkpoints)}
+            *(partial_file(path).name for path in files)}
     if request.is_speech:
         ours.add(request.targets_folder.name)
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if found - ours and not any(path.is_file() for path in request.checkpoints):
+    if found - ours and not any(path.is_file() for path in files):
         raise InputError(f"{out} exists and holds no training to resume; give another --out")

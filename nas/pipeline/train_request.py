@@ -216,10 +216,10 @@ class TrainRequest(SpeechOptions, VarOptions):
         return self.stages if self.is_speech else (self.checkpoint,)
 
     @property
-    def prepared(self) -> tuple[Path, ...]:
-        """The files of the stages before, which know their own part of the options."""
+    def prepared(self) -> dict[str, Path]:
+        """Stage → its file, of the stages before, which know their own part of the options."""
         names = ("classifier", "vqvae", "tokens") if self.is_var else ()
-        return tuple(self.out / f"{name}.pt" for name in names)
+        return {name: self.out / f"{name}.pt" for name in names}
 
     @property
     def stages(self) -> tuple[Path, Path]:

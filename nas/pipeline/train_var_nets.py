@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nas.core.errors import InputError
 from nas.core.registry import resolve
@@ -77,3 +78,11 @@ def check_codes(weights: Path, vae: MultiScaleVqvae) -> None:
     if theirs is not None and not torch.equal(theirs.float(), ours):
         raise InputError(f"--weights {weights} are of a trainer whose VQVAE has other codes than "
                          "that of --vae; give the same file for both")
+
+
+@torch.no_grad()
+def round_to_half(net: nn.Module) -> None:
+    """Sets all weights to what half precision makes of them, in their own precision."""
+    for tensor in net.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
