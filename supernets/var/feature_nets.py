@@ -3,6 +3,7 @@
 Legend: B batch, C channels, H and W sides, F features.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,10 @@ def load_feature_net(path: Path, *, side: int | None = None, channels: int | Non
 
 
 def _torchscript(path: Path) -> Callable[[Tensor], Tensor]:
-    net: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        # torch advises authors against the format; files of published feature nets are of it.
+        warnings.simplefilter("ignore", FutureWarning)
+        net: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     net.eval()
 
     def run(x_BCHW: Tensor) -> Tensor:
