@@ -22,7 +22,7 @@ from supernets.var.metrics import (
     frechet_distance,
     precision_recall,
 )
-from supernets.var.samples import BATCH, image_features, sampled
+from supernets.var.samples import BATCH, Caches, image_features, sampled
 from supernets.var.sampling import Sampling
 from supernets.var.supernet import VarSupernet
 from supernets.var.vae import MultiScaleVqvae
@@ -96,7 +96,8 @@ def real_images(net: FeatureNet, images_NCHW: Tensor, *, batch: int = 256) -> Re
 def evaluate_generation(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch,
                         feature_net: FeatureNet, real: RealImages, *, samples: int,
                         sampling: Sampling, seed: int, batch: int = BATCH,
-                        classifier: FeatureClassifier | None = None) -> GenerationQuality:
+                        classifier: FeatureClassifier | None = None,
+                        caches: Caches | None = None) -> GenerationQuality:
     """Returns the figures of a subnet's images.
 
     Args:
@@ -110,6 +111,7 @@ def evaluate_generation(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch,
         seed: Of the random numbers, ≥ 0.
         batch: Images made at a time.
         classifier: Of classes; None: the feature net, if it is one.
+        caches: How keys and values are stored; None: as the weights are, and freed.
 
     Raises:
         ArchError: An architecture of another space.
@@ -121,7 +123,7 @@ def evaluate_generation(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch,
     if classifier is None and isinstance(feature_net, FeatureClassifier):
         classifier = feature_net
     made = sampled(net, vae, arch, feature_net, classifier, samples=samples, sampling=sampling,
-                   seed=seed, batch=batch)
+                   seed=seed, batch=batch, caches=caches or Caches())
     precision, recall = precision_recall(real.features_NF, made.features_MF)
     found = feature_statistics(feature_net.name, made.features_MF)
     logits, labels = made.logits_MK, made.labels_M

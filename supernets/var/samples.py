@@ -22,6 +22,24 @@ from supernets.var.vae import MultiScaleVqvae
 BATCH = 100  # images made at a time
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caches:
+    """How keys and values are stored while an image is made.
+
+    Attributes:
+        key_dtype: As of `CachedDecoder`.
+        value_dtype: As of `CachedDecoder`.
+        freed: As of `CachedDecoder`.
+    """
+
+    key_dtype: torch.dtype | None = None
+    value_dtype: torch.dtype | None = None
+    freed: bool = True
+
+
+_USUAL = Caches()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Samples:
     """What is known of generated images.
@@ -45,7 +63,7 @@ class Samples:
 
 def sampled(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, feature_net: FeatureNet,
             classifier: FeatureClassifier | None, *, samples: int, sampling: Sampling, seed: int,
-            batch: int = BATCH) -> Samples:
+            batch: int = BATCH, caches: Caches = _USUAL) -> Samples:
     """Returns what there is to know of so many images; they themselves are not kept.
 
     Raises:
@@ -55,7 +73,7 @@ def sampled(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, feature_net: Fea
     watch = _Watch(net.config.scales, net.pos_1LC.device)
     features, logits, labels, kv_bytes = [], [], [], 0
     batches = generated_batches(net, vae, arch, samples=samples, sampling=sampling, seed=seed,
-                                batch=batch, after_scale=watch.scale)
+                                batch=batch, caches=caches, after_scale=watch.scale)
     for made, labels_B in watch.timed(batches):
         kv_bytes = max(kv_bytes, made.kv_bytes)
         features.append(image_features(feature_net, made.images))
@@ -68,7 +86,7 @@ def sampled(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, feature_net: Fea
 
 
 def generated_batches(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, *, samples: int,
-                      sampling: Sampling, seed: int, batch: int = BATCH,
+                      sampling: Sampling, seed: int, batch: int = BATCH, caches: Caches = _USUAL,
                       after_scale: Callable[[int], None] | None = None
                       ) -> Iterator[tuple[Generated, Tensor]]:
     """Yields images and their labels (B,): the i-th of all is of class i mod K.
@@ -85,7 +103,8 @@ def generated_batches(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, *, sam
         indices = torch.arange(first, min(first + batch, samples), device=device)
         labels_B = indices % net.config.classes
         yield generate(net, vae, labels_B, arch, sampling=sampling, seed=seed, first=first,
-                       after_scale=after_scale), labels_B
+                       key_dtype=caches.key_dtype, value_dtype=caches.value_dtype,
+                       freed=caches.freed, after_scale=after_scale), labels_B
 
 
 def image_features(net: FeatureNet, images_NCHW: Tensor, *, batch: int = 256) -> Tensor:

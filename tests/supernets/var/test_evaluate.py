@@ -18,7 +18,7 @@ from supernets.var.generate import generate
 from supernets.var.image_supernet import ImageSupernet
 from supernets.var.memory import kv_bytes
 from supernets.var.metrics import class_accuracy, feature_statistics, frechet_distance
-from supernets.var.samples import generated_batches
+from supernets.var.samples import Caches, generated_batches
 from supernets.var.sampling import Sampling
 from supernets.var.space import full_arch, plan, variant_arch
 
@@ -51,6 +51,15 @@ def test_seconds_of_scales_and_decoder_are_those_of_an_image() -> None:
     assert min(*found.seconds_per_scale, found.seconds_decoder) > 0
     assert found.seconds_per_image == pytest.approx(sum(found.seconds_per_scale)
                                                     + found.seconds_decoder)
+
+
+def test_caches_may_be_of_other_types() -> None:
+    found = [evaluate_generation(NET, VAE, ARCH, FEATURES, REAL, samples=9, sampling=SAMPLING,
+                                 seed=0, caches=caches)
+             for caches in (None, Caches(key_dtype=torch.float16), Caches(freed=False))]
+    assert found[1].kv_bytes_peak == found[0].kv_bytes_peak * 3 // 4
+    assert found[2].kv_bytes_peak > found[0].kv_bytes_peak
+    assert found[2].fid == found[0].fid
 
 
 def test_samples_do_not_depend_on_batches() -> None:

@@ -73,6 +73,7 @@ def test_codes_of_an_extracted_network_are_not_trained(supernet: ImageSupernet) 
                        if not name.startswith("inputs.")}
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_logits(tmp_path: Path) -> None:
     config = replace(SMALL, patch_nums=(1, 2, 3), depth=3, depths=(2,), bridges=(1, 3))
     vae_config = replace(SMALL_VAE, patch_nums=(1, 2, 3), image_size=18)
