@@ -143,6 +143,7 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     # The front, the winner's bundle and the files that show them; pareto.json comes last.
     front = validated_front(parts.problem.objectives, outcomes)
     best = front[0]
+    draw_samples(run, parts.supernet, front)
     bundle = (finished_bundle(run.best, best.trial.arch.digest)
               or export_network(parts.network, parts.supernet.task, best, run.best, config,
                                 parts.profile, watch=watch))
@@ -151,7 +152,6 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     payload["wall_s"] = round(time.monotonic() - started, 2)
     draw_front([o for o in outcomes if o.final], front, best, parts.problem.objectives, run.picture,
                title=f"{config.supernet} on {place(parts.profile)}")
-    draw_samples(run, parts.supernet, front)
     replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)

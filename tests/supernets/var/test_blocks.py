@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from var_nets import SMALL, SMALL_VAE, small_net, small_vae
 
 from hardware_profiles.onnx_blocks import onnx_model
 from hardware_profiles.profile import Runtime
@@ -30,7 +31,6 @@ from supernets.var.image_supernet import ImageSupernet
 from supernets.var.presets import FMNIST, VAE_256
 from supernets.var.sampling import Sampling
 from supernets.var.space import build_space, full_arch, plan, variant_arch
-from tests.var_nets import SMALL, SMALL_VAE, small_net, small_vae
 
 SHARED = dataclasses.replace(SMALL, shared_adaln=True)
 UNGUIDED = dataclasses.replace(SMALL, cond_drop=0.0)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from var_nets import SMALL, small_net, small_vae
 
 from nas.core.errors import InputError
 from nas.core.rng import derive_rng
@@ -14,7 +15,6 @@ from supernets.var.memory import kv_bytes
 from supernets.var.presets import D30
 from supernets.var.sampling import Sampling
 from supernets.var.space import build_space, plan, variant_arch
-from tests.var_nets import SMALL, small_net, small_vae
 
 
 @pytest.mark.parametrize("config", [
