@@ -34,8 +34,9 @@ def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outc
     axes.scatter(*points(outcomes), s=16, color="#9aa5b1", label=f"validated ({len(outcomes)})")
     if right:
         line = sorted(front, key=lambda outcome: outcome.metrics[right.name])
-        axes.plot(*points(line), "o-", color="#2563eb", markersize=5,
-                  label=f"Pareto front ({len(front)})")
+        # With a third objective the front is no line in these two.
+        axes.plot(*points(line), "o-" if len(objectives) == 2 else "o", color="#2563eb",
+                  markersize=5, label=f"Pareto front ({len(front)})")
     axes.scatter(*points([best]), s=120, marker="*", color="#dc2626", zorder=3, label="exported")
     axes.set_ylabel(f"{up.name} on the search split [{up.unit}]")
     axes.set_xlabel(f"{right.name} [{right.unit}]" if right else "trial")

@@ -1,7 +1,7 @@
 """The report's charts: front, hypervolume, predicted against measured latency."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def front_figure(facts: RunFacts, size: tuple[float, float]) -> Html:
     """Returns every validated network, the front as a staircase, and the chosen one.
 
     The first objective goes up, the second to the right; with one objective, the trial's number.
+    Of more than two, the staircase is that of these two.
     """
     objectives = facts.config.objective_values()
     up, right = objectives[0], objectives[1] if len(objectives) > 1 else None
@@ -35,12 +36,21 @@ def front_figure(facts: RunFacts, size: tuple[float, float]) -> Html:
                        width=size[0], height=size[1])
     dots = [chart.dot(*at(outcome), "seen", summary(outcome), radius=3.5)
             for outcome in facts.validated if outcome not in facts.front]
-    shape = _staircase(chart, sorted(map(at, facts.front))) if right else Html()
+    shape = _staircase(chart, _lowest(map(at, facts.front))) if right else Html()
     label = f"{len(facts.validated)} validated networks, {len(facts.front)} of them on the front"
     return chart.svg(chart.axes(axis(right) if right else "validation", axis(up)),
                      _bound(facts, chart, right), shape, *dots,
                      *(_front_link(facts, chart, outcome, at(outcome)) for outcome in facts.front),
                      label=label)
+
+
+def _lowest(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    # Those that no other is below and left of; a third objective may put others on the front.
+    found: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not found or point[1] < found[-1][1]:
+            found.append(point)
+    return found
 
 
 def _staircase(chart: Chart, front: Sequence[tuple[float, float]]) -> Html:

@@ -25,7 +25,7 @@ from nas.pipeline.reporting.markup import Html, escaped, joined, tag
 from nas.pipeline.reporting.samples import sample_cards
 from nas.pipeline.reporting.tables import exits_table, front_table, neighbours, pairs, scrolling
 from nas.pipeline.reporting.usage import EXPLORE, snippet
-from nas.pipeline.reporting.values import percent, shown
+from nas.pipeline.reporting.values import NAMES, percent, shown
 
 
 def render(facts: RunFacts) -> str:
@@ -55,7 +55,8 @@ def _front(facts: RunFacts) -> Html:
                  class_="legend")
     note = tag("p", "Validation error with inherited weights on the search split, latency "
                     f"predicted from {facts.profile.kind} blocks. Below and left is better; the "
-                    f"shaded part is dominated. A point leads to its row.{_in_part(facts)}",
+                    f"shaded part is dominated{_further(facts)}. A point leads to its row."
+                    f"{_in_part(facts)}",
                class_="note")
     if facts.quality.error:
         note = joined([note, tag("p", f"Error: {facts.quality.error}.", class_="note")])
@@ -63,6 +64,12 @@ def _front(facts: RunFacts) -> Html:
                  tag("div", front_figure(facts, NARROW), class_="only-narrow"), legend)
     return _section("front", "Pareto front", note,
                     tag("div", figure, front_table(facts), class_="beside"), class_="full")
+
+
+def _further(facts: RunFacts) -> str:
+    # Why points of the front may lie in the shaded part.
+    further = [NAMES[name] for name in facts.config.objectives[2:]]
+    return f", but for what a point is lower in: {', '.join(further)}" if further else ""
 
 
 def _samples(facts: RunFacts) -> Html:
