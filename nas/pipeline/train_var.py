@@ -33,13 +33,14 @@ from nas.pipeline.train_var_nets import (
 )
 from nas.pipeline.train_var_tokens import made_tokens
 from nas.pipeline.train_var_usual import phases, vae_recipe
+from supernets.tasks.visual_generation import TokenMaps
 from supernets.training.data import TrainingData
 from supernets.training.trainer import Progress, TrainConfig
 from supernets.var.classifier import ClassifierConfig, FeatureClassifier
 from supernets.var.depth_schedule import DepthSchedule
 from supernets.var.stored import save_supernet
 from supernets.var.supernet import VarSupernet
-from supernets.var.training import TokenBatches, TokenMaps, train_depths
+from supernets.var.training import TokenBatches, train_depths
 from supernets.var.vae import MultiScaleVqvae
 from supernets.var.vae_training import train_vae
 

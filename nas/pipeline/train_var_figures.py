@@ -8,12 +8,10 @@ import torch
 from nas.core.protocols import Supernet
 from nas.pipeline.train_var_images import VarImages
 from supernets.tasks.classification import SPLITS
-from supernets.tasks.visual_generation import TokenMaps as SplitMaps
-from supernets.tasks.visual_generation import VisualGeneration
+from supernets.tasks.visual_generation import TokenMaps, VisualGeneration
 from supernets.training.validation import Validation
 from supernets.var.image_supernet import ImageSupernet
 from supernets.var.supernet import VarSupernet
-from supernets.var.training import TokenMaps
 from supernets.var.usage import codebook_usage, count_codes
 from supernets.var.vae import MultiScaleVqvae
 
@@ -37,11 +35,9 @@ def vae_figures(vae: MultiScaleVqvae, images: VarImages) -> str:
             f"are used, the last scale's perplexity is {last.perplexity:.0f}")
 
 
-def split_maps(maps: Mapping[str, TokenMaps]) -> dict[str, SplitMaps]:
-    """Returns the maps of each split as tasks and folders have them."""
-    return {split: SplitMaps(*(array.astype("uint16") for array in
-                               (maps[split].tokens_NL, maps[split].labels_N)))
-            for split in SPLITS}
+def split_maps(maps: Mapping[str, TokenMaps]) -> dict[str, TokenMaps]:
+    """Returns the maps of the splits that are validated on."""
+    return {split: maps[split] for split in SPLITS}
 
 
 def var_figures(net: VarSupernet, vae: MultiScaleVqvae, maps: Mapping[str, TokenMaps]) -> str:

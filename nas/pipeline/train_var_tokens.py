@@ -13,8 +13,9 @@ import torch
 
 from nas.pipeline.train_var_images import TRAINING, VarImages
 from supernets.hubert.teacher import weights_digest
+from supernets.tasks.visual_generation import TokenMaps
 from supernets.training.checkpoint import Checkpoint
-from supernets.var.training import TokenMaps, token_maps
+from supernets.var.training import token_maps
 from supernets.var.vae import MultiScaleVqvae
 
 
@@ -62,5 +63,5 @@ def _divided(tokens_NL: np.ndarray[Any, Any], labels: Mapping[str, np.ndarray[An
              ) -> dict[str, TokenMaps]:
     ends = np.cumsum([len(part) for part in labels.values()])
     pieces = np.split(tokens_NL, ends[:-1])
-    return {name: TokenMaps(piece, part)
+    return {name: TokenMaps(piece, part.astype(np.uint16))
             for (name, part), piece in zip(labels.items(), pieces, strict=True)}

@@ -30,7 +30,8 @@ class Phase:
         depths: Of the subnets that are drawn; None: all of the configuration. A phase of one small
             depth alone, before any other, is a cheap start: layers outside of it stay near the
             identity that they begin as.
-        bridges: N of the subnets that are drawn; None: all but that of the whole net.
+        bridges: N of the subnets that are drawn; None: all but that of the whole net. A phase with
+            depths or bridges of its own draws VARiant's subnets of these.
 
     Raises:
         InputError: A value out of range.
@@ -100,9 +101,6 @@ class DepthSchedule:
                                       ("bridges", phase.bridges, self._bridges)):
                 if mine is None:
                     continue
-                if self.draw == "space":
-                    raise InputError(f"a phase with {what} of its own draws members of VARiant; "
-                                     "use draw 'variant'")
                 if not set(mine) <= set(known):
                     raise InputError(f"{what} {mine} of a phase are not all among {known} of "
                                      f"{self.config.name}")
@@ -132,12 +130,12 @@ class DepthSchedule:
         return tuple(n for n in self.config.bridges if n < self.config.scales)
 
     def _subnet(self, space: GeneSpace, rng: np.random.Generator, epoch: float) -> Arch:
-        if self.draw == "space":
+        phase, _ = self._phase(epoch)
+        if self.draw == "space" and phase.depths is None and phase.bridges is None:
             whole = space.extreme(largest=True)
             while (arch := space.decode(space.sample_codes(1, rng))[0]) == whole:
                 pass
             return arch
-        phase, _ = self._phase(epoch)
         bridges, depths = phase.bridges or self._bridges, phase.depths or self.config.depths
         return variant_arch(self.config, bridge=bridges[int(rng.integers(len(bridges)))],
                             depth=depths[int(rng.integers(len(depths)))])

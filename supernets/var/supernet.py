@@ -121,8 +121,10 @@ class VarSupernet(nn.Module):
         return FixedDepth(copy.deepcopy(self), arch).train(self.training)
 
     def no_weight_decay(self) -> set[str]:
-        """Returns the matrices that training must not draw to zero: VAR's positions and levels,
-        the heads' scales and the conditioning's offsets."""
+        """Returns the names of what weight decay must leave alone, as VAR has it.
+
+        These are positions and levels, the heads' scales and the conditioning's offsets.
+        """
         listed = ("pos_start", "pos_1LC", "lvl_embed.weight", "scale_mul_1H11", "ada_gss")
         return {name for name, _ in self.named_parameters() if name.endswith(listed)}
 

@@ -7,7 +7,7 @@ Legend: N images, B batch, L tokens of an image, E channels of a code, V codes.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,32 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.core.errors import DataError, InputError
 from nas.core.rng import derive_rng
-from nas.core.types import IntArray
+from supernets.tasks.visual_generation import TokenMaps
 from supernets.training.distill import Loss
 from supernets.training.trainer import Progress, TrainConfig, Trainer
 from supernets.var.depth_schedule import DepthSchedule
 from supernets.var.supernet import TeacherForced, VarSupernet, token_targets
 from supernets.var.vae import MultiScaleVqvae
-
-
-@dataclass(frozen=True, slots=True)
-class TokenMaps:
-    """Images as token maps.
-
-    Attributes:
-        tokens_NL: Codes of all scales, coarse to fine.
-        labels_N: Classes.
-    """
-
-    tokens_NL: IntArray
-    labels_N: IntArray
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
 
 
 def token_maps(vae: MultiScaleVqvae, batches: Iterable[tuple[Tensor, Tensor]]) -> TokenMaps:
@@ -60,7 +45,8 @@ def token_maps(vae: MultiScaleVqvae, batches: Iterable[tuple[Tensor, Tensor]]) -
         labels.append(labels_B.cpu().numpy())
     if not tokens:
         raise DataError("there are no images to make token maps of; give some")
-    return TokenMaps(np.concatenate(tokens).astype(np.uint16), np.concatenate(labels))
+    return TokenMaps(np.concatenate(tokens).astype(np.uint16),
+                     np.concatenate(labels).astype(np.uint16))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +92,7 @@ class TokenBatches:
         """Returns what must be equal for a training to be continued."""
         return {"batch_size": self.batch_size, "images": len(self.maps), "data_seed": self.seed,
                 "tokens": zlib.crc32(np.ascontiguousarray(self.maps.tokens_NL).data),
-                "labels": zlib.crc32(np.ascontiguousarray(self.maps.labels_N).data)}
+                "labels": zlib.crc32(self.maps.labels_N.astype(np.int64).data)}
 
     def batch(self, step: int) -> tuple[TeacherForced, Tensor]:
         """Returns what the transformer reads, and the tokens (B, L) int64 that it is to say."""
@@ -117,8 +103,8 @@ class TokenBatches:
 
 
 @torch.no_grad()
-def teacher_forced(vae: MultiScaleVqvae, tokens_NL: IntArray, labels_N: IntArray
-                   ) -> tuple[TeacherForced, Tensor]:
+def teacher_forced(vae: MultiScaleVqvae, tokens_NL: NDArray[np.uint16],
+                   labels_N: NDArray[np.uint16]) -> tuple[TeacherForced, Tensor]:
     """Returns what a transformer reads of known images, and their tokens (B, L) int64."""
     device = vae.quantize.embedding.weight.device
     tokens_BL = torch.from_numpy(tokens_NL.astype(np.int64)).to(device)
@@ -178,10 +164,3 @@ def train_depths(net: VarSupernet, data: TokenBatches, schedule: DepthSchedule, 
             rule=schedule, criterion=TokenLoss(smoothing=config.label_smoothing), teach=taught,
             origin={**(origin or {}), "vae": repr(data.vae.config)},
             on_step=on_step, on_epoch=on_epoch).run()
-
-
-def scale_cross_entropies(logits_BLV: Tensor, tokens_BL: Tensor, sides: Sequence[int]) -> Tensor:
-    """Returns the mean cross-entropy of each scale's tokens in nats, (scales,)."""
-    each_BL = F.cross_entropy(logits_BLV.transpose(1, 2), tokens_BL, reduction="none")
-    return torch.stack([part.mean() for part in
-                        torch.split(each_BL, [side**2 for side in sides], dim=1)])

@@ -19,13 +19,14 @@ import torch
 from nas.pipeline.device import keep_freed_memory
 from supernets.tasks.idx import class_names, read_split
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
+from supernets.tasks.visual_generation import TokenMaps
 from supernets.training.data import TrainingData
 from supernets.training.trainer import Progress, TrainConfig
 from supernets.var.checkpoints import load_vae, save_vae, save_var
 from supernets.var.depth_schedule import DepthSchedule, Phase, progressive
 from supernets.var.presets import FMNIST, VAE_FMNIST
 from supernets.var.supernet import VarSupernet
-from supernets.var.training import TokenBatches, TokenMaps, token_maps, train_depths
+from supernets.var.training import TokenBatches, token_maps, train_depths
 from supernets.var.vae import MultiScaleVqvae
 from supernets.var.vae_training import VaeLoss, train_vae
 
@@ -96,7 +97,8 @@ def run_tokens(images: Path, work: Path) -> None:
 def read_maps(work: Path, prefix: str) -> TokenMaps:
     """Returns the token maps of ``train`` or ``t10k``."""
     with np.load(work / "tokens.npz") as arrays:
-        return TokenMaps(arrays[f"{prefix}_tokens"], arrays[f"{prefix}_labels"])
+        return TokenMaps(arrays[f"{prefix}_tokens"],
+                         arrays[f"{prefix}_labels"].astype(np.uint16))
 
 
 def run_var(images: Path, work: Path) -> None:
@@ -105,7 +107,10 @@ def run_var(images: Path, work: Path) -> None:
     net = VarSupernet(FMNIST, generator=torch.Generator().manual_seed(SEED))
     data = TokenBatches(vae=load_vae(work / "vae.pt", VAE_FMNIST).eval(),
                         maps=read_maps(work, "train"), batch_size=VAR_BATCH, seed=SEED)
-    schedule = DepthSchedule(config=FMNIST, phases=PHASES, steps_per_epoch=data.steps_per_epoch)
+    for block in net.blocks:
+        block.compile(dynamic=True)
+    schedule = DepthSchedule(config=FMNIST, phases=PHASES, draw="space",
+                             steps_per_epoch=data.steps_per_epoch)
     train_depths(net, data, schedule, config=VAR_RECIPE, checkpoint=work / "var_training.pt",
                  on_step=log_to(work / "var.log"),
                  on_epoch=lambda epoch: save_var(net, work / f"var_epoch{epoch}.pt"))

@@ -1,4 +1,4 @@
-"""Training of a multi-scale VQVAE: codes come alive, losses are what they say, stops do not show."""
+"""Training of a multi-scale VQVAE: codes come alive, losses say what they do, stops do not show."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.var_nets import SMALL_VAE, small_vae
 
 from nas.core.errors import InputError
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
@@ -15,6 +14,7 @@ from supernets.training.trainer import Progress, TrainConfig
 from supernets.var.usage import count_codes
 from supernets.var.vae import MultiScaleVqvae
 from supernets.var.vae_training import VaeLoss, revive, train_vae
+from tests.var_nets import SMALL_VAE, small_vae
 
 RECIPE = TrainConfig(epochs=6, learning_rate=3e-3, optimizer="adamw", beta2=0.95,
                      warmup_epochs=0.5, ema_decay=0.9)
