@@ -111,7 +111,7 @@ class Block(nn.Module):
             six = self.ada_gss + conditioning
         else:
             assert self.ada_lin is not None
-            six = self.ada_lin(conditioning).unflatten(1, (1, 6, -1))
+            six = self.ada_lin(conditioning).view(x_BTC.shape[0], 1, 6, -1)
         gate1, gate2, scale1, scale2, shift1, shift2 = six.unbind(2)
         y = gate1 * self.attn(modulated(x_BTC, scale1, shift1), mask_TS, remember)
         x_BTC = x_BTC + (y if kept_2B11 is None else y * kept_2B11[0])
@@ -138,7 +138,7 @@ class SharedProjection(nn.Linear):
 
     def forward(self, class_BC: Tensor) -> Tensor:
         """Returns (B, 1, 6, C)."""
-        return super().forward(class_BC).unflatten(1, (1, 6, -1))
+        return super().forward(class_BC).view(-1, 1, 6, class_BC.shape[-1])
 
 
 def modulated(x_BTC: Tensor, scale_B1C: Tensor, shift_B1C: Tensor) -> Tensor:
