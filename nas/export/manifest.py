@@ -1,12 +1,14 @@
 """The manifest of a bundle: what is in it, where it comes from, and the hash of every file."""
 
 import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import StrictInt, StrictStr, ValidationError
 
 from nas.core.errors import ExportError
 from nas.core.files import sha256
+from nas.export.entry import Count, Finite, Frozen
+from nas.export.generator_entry import GeneratorEntry
 
 MANIFEST = "manifest.json"
 ARCH = "arch.json"
@@ -18,15 +20,7 @@ INT8 = "model_int8.onnx"
 FEATURES, FEATURES_REFERENCE = "features.onnx", "features_reference.safetensors"
 EXAMPLE = "infer_wav.py"
 
-Count = Annotated[StrictInt, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(_Frozen):
+class FileEntry(Frozen):
     """One file.
 
     Attributes:
@@ -38,7 +32,7 @@ class FileEntry(_Frozen):
     size: Count
 
 
-class TensorEntry(_Frozen):
+class TensorEntry(Frozen):
     """An input or output of the ONNX file.
 
     Attributes:
@@ -50,7 +44,7 @@ class TensorEntry(_Frozen):
     shape: tuple[StrictInt | StrictStr, ...]
 
 
-class OnnxEntry(_Frozen):
+class OnnxEntry(Frozen):
     """What the ONNX file is.
 
     Attributes:
@@ -66,7 +60,7 @@ class OnnxEntry(_Frozen):
     metadata_keys: tuple[StrictStr, ...]
 
 
-class ParityEntry(_Frozen):
+class ParityEntry(Frozen):
     """ONNX Runtime against torch when the bundle was written.
 
     Attributes:
@@ -84,7 +78,7 @@ class ParityEntry(_Frozen):
     sizes: dict[StrictStr, tuple[Count, ...]] | None = None
 
 
-class FinetunedEntry(_Frozen):
+class FinetunedEntry(Frozen):
     """A training of the network after the search.
 
     Attributes:
@@ -110,7 +104,7 @@ class FinetunedEntry(_Frozen):
     after: dict[StrictStr, Finite]
 
 
-class AgreementEntry(_Frozen):
+class AgreementEntry(Frozen):
     """int8 against fp32 when the int8 file was written.
 
     Attributes:
@@ -126,7 +120,7 @@ class AgreementEntry(_Frozen):
     tolerance: Finite
 
 
-class Int8Entry(_Frozen):
+class Int8Entry(Frozen):
     """What the int8 file is, and how it compares to the fp32 one.
 
     Attributes:
@@ -147,7 +141,7 @@ class Int8Entry(_Frozen):
     agreement: AgreementEntry
 
 
-class FeatureEntry(_Frozen):
+class FeatureEntry(Frozen):
     """One output of the feature file.
 
     Attributes:
@@ -165,7 +159,7 @@ class FeatureEntry(_Frozen):
     shape: tuple[StrictInt | StrictStr, ...]
 
 
-class FeaturesEntry(_Frozen):
+class FeaturesEntry(Frozen):
     """What the feature file is: the network without its head.
 
     Attributes:
@@ -182,7 +176,7 @@ class FeaturesEntry(_Frozen):
     tolerance: Finite
 
 
-class ExampleEntry(_Frozen):
+class ExampleEntry(Frozen):
     """What the script that runs the network is.
 
     Attributes:
@@ -194,7 +188,7 @@ class ExampleEntry(_Frozen):
     needs: tuple[StrictStr, ...]
 
 
-class Costs(_Frozen):
+class Costs(Frozen):
     """Exact counts.
 
     Attributes:
@@ -208,7 +202,7 @@ class Costs(_Frozen):
     activation_bytes: Count
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """What is in a bundle, and where it comes from.
 
     Attributes:
@@ -226,6 +220,7 @@ class Manifest(_Frozen):
         int8: What the int8 file is, if there is one.
         features: What the feature file is, if there is one.
         example: What the script that runs the network is, if there is one.
+        generator: What makes images, if there is such a thing.
         files: Name → hash and size of every other file.
         manifest_sha256: Of this file's text with this field blank.
     """
@@ -244,6 +239,7 @@ class Manifest(_Frozen):
     int8: Int8Entry | None = None
     features: FeaturesEntry | None = None
     example: ExampleEntry | None = None
+    generator: GeneratorEntry | None = None
     files: dict[StrictStr, FileEntry]
     manifest_sha256: StrictStr = ""
 
@@ -255,6 +251,8 @@ class Manifest(_Frozen):
             more = (*more, FEATURES, FEATURES_REFERENCE)
         if self.example is not None:
             more = (*more, EXAMPLE)
+        if self.generator is not None:
+            more = (*more, *self.generator.files)
         return (*HASHED, *more)
 
     def to_text(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from nas.core.errors import ExportError, InputError
 from nas.core.files import os_error_line, replace_file, sha256
 from nas.export.bundle import file_entry
+from nas.export.generator_entry import GeneratorEntry
 from nas.export.manifest import (
     HASHED,
     MANIFEST,
@@ -18,7 +19,8 @@ from nas.export.manifest import (
 )
 
 _FIELDS: Mapping[type, str] = {Int8Entry: "int8", FeaturesEntry: "features",
-                               ExampleEntry: "example"}  # of the manifest
+                               ExampleEntry: "example",
+                               GeneratorEntry: "generator"}  # of the manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class OpenedBundle:
     files: Mapping[str, bytes]
 
     def add(self, files: Mapping[str, bytes],
-            entry: Int8Entry | FeaturesEntry | ExampleEntry) -> Manifest:
+            entry: Int8Entry | FeaturesEntry | ExampleEntry | GeneratorEntry) -> Manifest:
         """Writes files into the folder, in place of older ones, and then the manifest.
 
         What is killed in between is put right by the same call again.

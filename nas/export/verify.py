@@ -10,6 +10,8 @@ from safetensors.numpy import load
 
 from nas.core.errors import ExportError, InputError
 from nas.core.files import sha256
+from nas.export import generator_entry
+from nas.export.generator_check import draw_again, read_sample
 from nas.export.manifest import (
     ARCH,
     EXAMPLE,
@@ -31,6 +33,7 @@ from nas.export.parity import (
     run,
     run_all,
 )
+from nas.export.shared_weights import inlined
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,30 @@ def _check_features(batch: int) -> "_Test":
     return check
 
 
+def _check_part(name: str) -> "_Test":
+    def check(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        model = inlined(files[name], files[generator_entry.WEIGHTS])
+        onnx.checker.check_model(model, full_check=True)
+        metadata = {prop.key: prop.value for prop in model.metadata_props}
+        if metadata.get("nas:digest") != manifest.arch_digest:
+            raise ExportError("metadata names another network than the manifest")
+        return f"inputs {', '.join(value.name for value in model.graph.input)}"
+
+    return check
+
+
+def _check_draws(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+    assert manifest.generator is not None
+    parts = {name: files[name] for name in (*manifest.generator.models, generator_entry.WEIGHTS)}
+    return str(draw_again(parts, read_sample(files[generator_entry.REFERENCE])))
+
+
+def _check_script(manifest: Manifest, files: Mapping[str, bytes]) -> str:
+    assert manifest.generator is not None
+    compile(files[generator_entry.SCRIPT], generator_entry.SCRIPT, "exec")
+    return f"needs {', '.join(manifest.generator.needs)}"
+
+
 _Test = Callable[[Manifest, Mapping[str, bytes]], str]  # what was found, or an exception
 
 
@@ -243,6 +270,11 @@ def _contents(manifest: Manifest) -> dict[str, _Test]:
         tests[f"{FEATURES} checker and metadata"] = _check_onnx(FEATURES)
         tests[f"{FEATURES} answers, batch 2"] = _check_features(2)
         tests[f"{FEATURES} answers, batch 1"] = _check_features(1)
+    if manifest.generator is not None:
+        tests |= {f"{name} checker and metadata": _check_part(name)
+                  for name in manifest.generator.models}
+        tests["generator draws"] = _check_draws
+        tests[f"{generator_entry.SCRIPT} compiles"] = _check_script
     if manifest.example is not None:
         tests[f"{EXAMPLE} compiles"] = _check_example
     return tests

@@ -5,10 +5,10 @@ Legend: as in `supernets.var.steps`; B images, L tokens of one.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.core.arch import Arch
 from nas.core.generation import GeneratorPart, GeneratorParts, Sample
@@ -22,7 +22,9 @@ from supernets.var.vae_config import check_pair
 
 IMAGES, SEED, GUIDANCE = 3, 0, 1.5
 ROWS = "rows"
-_CACHED = {2: ROWS}
+_FREE = {"past_keys": {2: ROWS}, "past_values": {2: ROWS}}  # of all others the first
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def generator_parts(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch) -> Gener
     config = net.config
     check_pair(config, vae.config)
     plan = net.plan(arch)
-    net, vae = (copy.deepcopy(module).float().cpu().eval() for module in (net, vae))
+    net, vae = _own(net), _own(vae)
     labels_B = torch.arange(IMAGES) % config.classes
     guidance = GUIDANCE if config.cond_drop else 0.0
     made = generate(net, vae, labels_B, arch, sampling=Sampling(guidance=guidance), seed=SEED)
@@ -51,6 +53,10 @@ def generator_parts(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch) -> Gener
         parts=tuple(_parts(net, vae, plan, rows, tokens)), facts=_facts(net, plan),
         sample=Sample(labels=labels_B.numpy(), guidance=guidance, seed=SEED,
                       tokens=token_targets(made.tokens).numpy(), images=made.images.numpy()))
+
+
+def _own(module: _Module) -> _Module:
+    return copy.deepcopy(module).float().cpu().eval()
 
 
 def _facts(net: VarSupernet, plan: DepthPlan) -> Mapping[str, Any]:
@@ -78,7 +84,7 @@ def _parts(net: VarSupernet, vae: MultiScaleVqvae, plan: DepthPlan, labels_R: Te
         yield GeneratorPart(
             name=f"scale{scale + 1}", module=step, inputs=inputs,
             outputs=("logits", "f_hat", "keys", "values"),
-            free={name: _CACHED if name in ("past_keys", "past_values") else {0: ROWS} for name in inputs})
+            free={name: _FREE.get(name, {0: ROWS}) for name in inputs})
         _, f_hat, new_keys, new_values = step(*inputs.values())
         keys, values = torch.cat((keys, new_keys)), torch.cat((values, new_values))
     yield GeneratorPart(name="decoder", module=ImageStep(vae).eval(),
