@@ -29,7 +29,7 @@ class VarOptions(BaseModel):
         subnet_epochs: Passes of the third one, which trains subnets alone.
         subnet_p: The share in the joint phase.
         fixed_p: The share in one phase of `TrainRequest.epochs`, in place of all others.
-        depth_draw: `supernets.var.depth_schedule.DepthSchedule.draw`.
+        depth_draw: `supernets.var.depth_schedule.DepthSchedule.draw`, but for the first phase.
         distill: Whether the whole net runs in a subnet's step too, and teaches it.
     """
 
@@ -76,9 +76,6 @@ class VarOptions(BaseModel):
         if self.fixed_p is None and epochs is not None:
             raise ValueError("--epochs is how long --fixed-p lasts; give that, too, or the epochs "
                              "of each phase: --joint-epochs, --transition-epochs, --subnet-epochs")
-        if self.depth_draw == "space" and (self.shallow_epochs or self.shallow_depth):
-            raise ValueError("--depth-draw space draws from all depths, and the shallow phase has "
-                             "one; give one of both")
         if teaching != 1.0 and not self.distill:
             raise ValueError(f"--teaching {teaching:g} is the share of what the whole net teaches; "
                              "let it teach: --distill")

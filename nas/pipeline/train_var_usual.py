@@ -101,7 +101,7 @@ def vae_recipe(request: TrainRequest) -> TrainConfig:
 
 def _phases(request: TrainRequest, usual: UsualOfVar) -> dict[str, Any]:
     # Layers that know something already are not left out, nor does a net teach before it is run.
-    skip = request.weights is not None or request.depth_draw == "space" or request.distill
+    skip = request.weights is not None or request.distill
     times = dict(zip(PHASES, ((0.0 if skip else usual.epochs[0]), *usual.epochs[1:]), strict=True))
     if request.fixed_p is not None:
         return {"epochs": round(sum(usual.epochs))}

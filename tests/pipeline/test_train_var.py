@@ -21,6 +21,7 @@ from nas.pipeline.compose import load_supernet
 from nas.pipeline.design import load_design
 from nas.pipeline.events import Event
 from nas.pipeline.train import TrainRequest, make_request, train
+from nas.pipeline.train_usual import with_usual_values
 from supernets.card import read_card
 from supernets.tasks.idx import read_split
 from supernets.var import presets
@@ -205,6 +206,20 @@ def test_weights_of_another_training_are_where_it_starts(request_for: Request, t
     assert arguments["--vae"].startswith("vae.safetensors (sha256 ")
 
 
+@pytest.mark.parametrize(("options", "wanted"), [
+    ({"supernet": "var-fmnist"}, {"learning_rate": 1.5e-3, "epochs": 6, "shallow_epochs": 2.0,
+                                  "subnet_p": 0.3, "batch_size": 64, "label_smoothing": 0.0}),
+    ({"supernet": "var-fmnist", "fixed_p": 0.1}, {"epochs": 6, "shallow_epochs": None}),
+    ({"supernet": "var-fmnist", "distill": True}, {"epochs": 4, "shallow_epochs": 0.0}),
+    ({"supernet": "var-d30", "batch_size": 128}, {"learning_rate": 5e-5, "epochs": 30,
+                                                  "subnet_p": 0.2, "vae_learning_rate": 2e-4})])
+def test_usual_values(options: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found = with_usual_values(make_request({"data": "images", "out": "net", **options}))
+    assert {name: getattr(found, name) for name in wanted} == wanted
+    assert (found.optimizer, found.weight_decay, found.clip_norm, found.ema_decay) == (
+        "adamw", 0.05, 2.0, 0.999)
+
+
 # Going on
 
 def stopped(request: TrainRequest, at: Event) -> list[Event]:
@@ -294,7 +309,6 @@ def fails(capsys: pytest.CaptureFixture[str], out: Path, *options: str) -> str:
     ("--vae v.pt --vae-epochs 3", "--vae is a VQVAE that is trained already, and --vae-epochs"),
     ("--weights w.pt", "know the codes of one VQVAE; give it, too: --vae FILE"),
     ("--depth-draw some", "--depth-draw: it is none of variant, space"),
-    ("--depth-draw space --shallow-epochs 2", "the shallow phase has one"),
     ("--teaching 0.5", "let it teach: --distill"),
     ("--joint-epochs 0.25", "--transition-epochs 15 + --subnet-epochs 10 are 25.25 epochs"),
     ("--shallow-depth 4", "is of a phase that lasts 0 epochs; give --shallow-epochs, too"),
