@@ -2,9 +2,9 @@
 
 An image is made in R rows: two where it is guided, one with its class and one without. They are an
 axis behind the batch, since costs are those of one image. What a part reads beside the tensor that
-is passed on stands for itself with the same shapes: keys and values of earlier scales and the
-latent so far are constants, the class's embedding is the first token, a look-up of codes is a slice
-of as many numbers, and the softmax of all codes is the draw. None of these has multiply-adds.
+is passed on stands for itself with the same shapes: keys and values of earlier scales are zeros,
+the latent so far is a constant, the class's embedding is the first token, a look-up of codes is a
+slice of as many numbers, and the softmax of all codes is the draw. None of these has multiply-adds.
 
 Legend: B batch, T tokens of a scale, S tokens before it, C width, H heads, D width of one, V codes,
 E channels of a code, N positions of the latent.
@@ -45,9 +45,8 @@ class ScaleLayer(nn.Module):
 
     def forward(self, x_BRTC: Tensor) -> Tensor:
         """Returns (B, R, T, C)."""
-        rows = x_BRTC.shape[1]
         x = x_BRTC.flatten(0, 1)
-        y: Tensor = self.block(x, self._conditioning(x), remember=self._remember(rows))
+        y: Tensor = self.block(x, self._conditioning(x), remember=self._remember())
         return y.view(x_BRTC.shape)
 
     def _conditioning(self, x: Tensor) -> Tensor:
@@ -58,18 +57,13 @@ class ScaleLayer(nn.Module):
             return F.pad(x[:, :1], (0, 0, 0, 5))[:, None]
         return x[:, 0]
 
-    def _remember(self, rows: int) -> Remember | None:
-        if not self.past:
-            return None
+    def _remember(self) -> Remember | None:
+        return (lambda k, v: (self._behind_past(k), self._behind_past(v))) if self.past else None
 
-        def behind_past(new: Tensor) -> Tensor:
-            images, (heads, tokens, width) = new.shape[0] // rows, new.shape[1:]
-            past = torch.empty(1, rows, heads, self.past, width, device="meta")
-            whole = torch.cat((past.expand(images, -1, -1, -1, -1),
-                               new.reshape(images, rows, heads, tokens, width)), 3)
-            return whole.flatten(0, 1)
-
-        return lambda k, v: (behind_past(k), behind_past(v))
+    def _behind_past(self, new: Tensor) -> Tensor:
+        # Caches have tokens first: new ones are moved there, and all of them back.
+        first = F.pad(new.permute(2, 0, 1, 3), (0, 0, 0, 0, 0, 0, self.past, 0))
+        return first.permute(1, 2, 0, 3)
 
 
 class FirstInput(nn.Module):
