@@ -9,7 +9,7 @@ Legend: B batch, L tokens of an image, T some of them, C width, V codes, E chann
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,8 +23,9 @@ from supernets.var.layers import Block, HeadNorm, SharedProjection
 from supernets.var.space import DepthPlan, VarSpace, build_space, plan
 
 
-class TeacherForced(NamedTuple):
-    """What a transformer reads of images that are known.
+@dataclass(frozen=True, eq=False, slots=True)
+class TeacherForced:
+    """What a transformer reads of images that are known; its rows are images.
 
     Attributes:
         inputs_BTE: Of all scales but the first: `MultiScaleQuantizer.teacher_inputs`.
@@ -33,6 +34,12 @@ class TeacherForced(NamedTuple):
 
     inputs_BTE: Tensor
     labels_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+    def __getitem__(self, rows: slice) -> "TeacherForced":
+        return TeacherForced(self.inputs_BTE[rows], self.labels_B[rows])
 
 
 class VarSupernet(nn.Module):
@@ -81,7 +88,7 @@ class VarSupernet(nn.Module):
             InputError: Inputs or labels that do not fit.
         """
         lengths = self.plan(arch).lengths
-        self._check(*images)
+        self._check(images.inputs_BTE, images.labels_B)
         return self.scored(images, lengths, generator=generator)
 
     def scored(self, images: TeacherForced, lengths: Mapping[int, int], *,
@@ -93,7 +100,7 @@ class VarSupernet(nn.Module):
             lengths: `DepthPlan.lengths` of the subnet.
             generator: As of `forward`.
         """
-        inputs_BTE, labels_B = images
+        inputs_BTE, labels_B = images.inputs_BTE, images.labels_B
         if self.training:
             labels_B = dropped_labels(self.config, labels_B, generator)
         class_BC = self.class_emb(labels_B)

@@ -177,7 +177,7 @@ def test_generation_is_guided_sampling_of_teacher_forced_logits() -> None:
     made = generate(net, VAE, LABELS, arch, sampling=SAMPLING, seed=3)
     images = teacher_forced(VAE, made.tokens, classes=SMALL.classes)
     with torch.no_grad():
-        with_class, without = (net(images._replace(labels_B=labels), arch)
+        with_class, without = (net(replace(images, labels_B=labels), arch)
                                for labels in (LABELS, torch.full((3,), SMALL.classes)))
     begin = 0
     for scale, tokens in enumerate(made.tokens):

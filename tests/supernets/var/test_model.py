@@ -48,7 +48,7 @@ def _by_the_formulas(net: VarSupernet, images: TeacherForced, arch: Arch) -> Ten
     config, found = net.config, []
     lengths = net.plan(arch).lengths
     levels = [level for level, side in enumerate(config.patch_nums) for _ in range(side**2)]
-    for inputs, label in zip(*images, strict=True):
+    for inputs, label in zip(images.inputs_BTE, images.labels_B, strict=True):
         y = net.class_emb.weight[label]
         x = torch.cat((y + net.pos_start[0], net.word_embed(inputs)))
         x = x + net.pos_1LC[0] + net.lvl_embed.weight[levels]
@@ -104,7 +104,7 @@ def test_tokens_see_their_own_and_coarser_scales_alone() -> None:
     net, arch = small_net(), variant_arch(SMALL, bridge=2, depth=4)
     changed = IMAGES.inputs_BTE.clone()
     changed[:, 4:13] += 1.0  # of scale 3
-    a, b = net(IMAGES, arch), net(IMAGES._replace(inputs_BTE=changed), arch)
+    a, b = net(IMAGES, arch), net(replace(IMAGES, inputs_BTE=changed), arch)
     assert torch.equal(a[:, :5], b[:, :5])
     assert bool((a[:, 5:] != b[:, 5:]).any(-1).all())
 
@@ -114,7 +114,7 @@ def test_evaluation_keeps_labels_and_draws_nothing() -> None:
     state = torch.get_rng_state()
     logits = net(IMAGES, arch)
     assert torch.equal(torch.get_rng_state(), state)
-    alike = net(IMAGES._replace(labels_B=torch.full((4,), 1)), arch)
+    alike = net(replace(IMAGES, labels_B=torch.full((4,), 1)), arch)
     assert torch.equal(logits[1], alike[1])
     assert not torch.allclose(logits[0], alike[0], atol=1e-3)
 
@@ -122,7 +122,7 @@ def test_evaluation_keeps_labels_and_draws_nothing() -> None:
 def test_training_drops_labels_and_branches_by_the_generator_given() -> None:
     config = replace(SMALL, cond_drop=0.999, drop_path=0.0)
     net, arch = small_net(config), full_arch(SMALL)
-    without = net(IMAGES._replace(labels_B=torch.full((4,), 3)), arch)
+    without = net(replace(IMAGES, labels_B=torch.full((4,), 3)), arch)
     assert torch.equal(net.train()(IMAGES, arch, generator=_rng(0)), without)
 
     deep = small_net(replace(SMALL, cond_drop=0.0, drop_path=0.5)).train()
@@ -195,10 +195,10 @@ def test_weights_start_as_vars_do(shared: bool) -> None:
 
 
 @pytest.mark.parametrize(("images", "message"), [
-    (IMAGES._replace(labels_B=torch.tensor([0, 1, 2, 4])), "class is outside 0 … 2"),
-    (IMAGES._replace(labels_B=torch.tensor([0, 1, -1, 2])), "class is outside 0 … 2"),
-    (IMAGES._replace(labels_B=IMAGES.labels_B.float()), "int64"),
-    (IMAGES._replace(inputs_BTE=IMAGES.inputs_BTE[:, 1:]), "teacher_inputs")])
+    (replace(IMAGES, labels_B=torch.tensor([0, 1, 2, 4])), "class is outside 0 … 2"),
+    (replace(IMAGES, labels_B=torch.tensor([0, 1, -1, 2])), "class is outside 0 … 2"),
+    (replace(IMAGES, labels_B=IMAGES.labels_B.float()), "int64"),
+    (replace(IMAGES, inputs_BTE=IMAGES.inputs_BTE[:, 1:]), "teacher_inputs")])
 def test_images_that_do_not_fit(images: TeacherForced, message: str) -> None:
     with pytest.raises(InputError, match=message):
         small_net()(images, full_arch(SMALL))

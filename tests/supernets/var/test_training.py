@@ -9,6 +9,7 @@ import torch
 
 from nas.core.errors import InputError
 from supernets.tasks.visual_generation import TokenMaps, mean_cross_entropies
+from supernets.training.processes import Processes
 from supernets.training.trainer import Progress, TrainConfig
 from supernets.var.depth_schedule import DepthSchedule, Phase, fixed, progressive
 from supernets.var.space import build_space, full_arch, variant_arch
@@ -160,3 +161,13 @@ def test_batches_are_the_tokens_and_what_came_before_them() -> None:
 def test_settings_that_cannot_be(make: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_processes_share_a_batch_by_images() -> None:
+    images, tokens_BL = _batches().batch(0)
+    parts = [Processes(2, index).share((images, tokens_BL)) for index in (0, 1)]
+    assert [len(inputs) for inputs, _ in parts] == [4, 4]
+    for index, (inputs, targets) in enumerate(parts):
+        assert torch.equal(inputs.inputs_BTE, images.inputs_BTE[index::2])
+        assert torch.equal(inputs.labels_B, images.labels_B[index::2])
+        assert torch.equal(targets, tokens_BL[index::2])
