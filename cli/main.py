@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from cli import export, finetune, listing, profile, prune, rank, report, search, train, verify
+from cli import (
+    export,
+    finetune,
+    generate,
+    listing,
+    profile,
+    prune,
+    rank,
+    report,
+    search,
+    train,
+    verify,
+)
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False,
                   help="Find the best network for your device: as accurate as possible, within a "
@@ -17,6 +29,7 @@ app.command("finetune")(finetune.finetune)
 app.add_typer(profile.app, name="profile")
 app.command("rank")(rank.rank)
 app.command("prune")(prune.prune)
+app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)

@@ -63,8 +63,9 @@ class GeneratorParts:
     Attributes:
         parts: Those of the scales, coarse to fine, and then the decoder.
         facts: What makes images of the parts, as JSON values: ``patch_nums``, ``classes``,
-            ``vocabulary``, ``code_dim``, ``heads``, ``head_dim``, ``layers`` of each scale, and
-            ``guided``: whether it can do without a class.
+            ``vocabulary``, ``code_dim``, ``heads``, ``head_dim``, ``layers`` of each scale,
+            ``guided``: whether it can do without a class, and ``labels``: names of the classes,
+            or none.
         sample: Made by these modules.
     """
 

@@ -127,6 +127,13 @@ class Generator:
         last = {"tokens": found[-1], "past_f_hat": f_hat[:len(labels_B)]}
         return self._decoder.run(None, last)[0], found, cache.nbytes
 
+    def kv_bytes(self, images: int, *, guidance: float) -> int:
+        """Returns the bytes of the caches of a batch."""
+        ends = np.cumsum([side**2 for side in self._sides])
+        rows = images * (2 if guidance else 1)
+        width: int = self.facts["heads"] * self.facts["head_dim"]
+        return 2 * np.dtype(np.float32).itemsize * rows * width * _room(self._layers, ends)
+
     def _classes(self, labels: Sequence[int] | IntArray) -> IntArray:
         labels_B, classes = np.asarray(labels, dtype=np.int64), self.facts["classes"]
         if labels_B.ndim != 1 or not len(labels_B):
@@ -155,8 +162,7 @@ class _Caches:
     def __init__(self, layers: Sequence[Sequence[int]], tokens: Sequence[int], *, rows: int,
                  heads: int, head_dim: int) -> None:
         self._layers, self._running, self._filled = layers, list(layers[0]), 0
-        room = max(len(used) * int(end)
-                   for used, end in zip(layers, np.cumsum(tokens), strict=True))
+        room = _room(layers, np.cumsum(tokens))
         self._buffers = [np.empty((room, rows, heads, head_dim), np.float32) for _ in range(2)]
 
     @property
@@ -182,6 +188,11 @@ class _Caches:
             begin = self._filled * layers
             buffer[begin:begin + len(added) * layers] = added.reshape(-1, *buffer.shape[1:])
         self._filled += len(new[0])
+
+
+def _room(layers: Sequence[Sequence[int]], ends: IntArray) -> int:
+    # The most tokens that all caches hold at once.
+    return max(len(used) * int(end) for used, end in zip(layers, ends, strict=True))
 
 
 def _session(path: Path, threads: int) -> Any:

@@ -22,6 +22,7 @@ from nas.export.opened import OpenedBundle, open_bundle
 from nas.pipeline.compose import searched_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.generator import with_generator
 from nas.pipeline.int8 import quantise
 from nas.pipeline.latency_note import latency_note
 from nas.pipeline.report import write_report
@@ -122,6 +123,7 @@ def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None 
         outcome = _validated(run, config, supernet, digest)
         bundle = export_network(networks(config, supernet, run_dir), supernet.task, outcome, folder,
                                 config, profile, watch=watch)
+    with_generator(folder, supernet, watch=watch)
     if extras.any:
         _add(open_bundle(folder), supernet, config, extras, watch)
         if folder == run.best and run.pareto.exists():

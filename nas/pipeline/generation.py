@@ -1,22 +1,17 @@
-"""A search of a supernet that makes images: what its quality is, and samples of its front.
+"""A search of a supernet that makes images: what its quality is, and samples of its front."""
 
-Legend: N images, C channels, H and W sides.
-"""
-
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from nas.core.arch import Arch
 from nas.core.errors import InputError
 from nas.core.files import replace_file
 from nas.core.protocols import Supernet, Task
 from nas.core.trial import Outcome
+from nas.pipeline.grid import grid_png
 from nas.pipeline.run_dir import RunDir
 from supernets.tasks.visual_generation import FID, VisualGeneration
 from supernets.var.generate import generate
@@ -28,7 +23,6 @@ if TYPE_CHECKING:
 
 SEED = 0  # of the samples, in every run: so runs can be compared, too
 CLASSES, EACH = 10, 2  # columns and rows of a grid
-_GAP = 1  # pixels between images
 
 
 def makes_images(task: Task) -> bool:
@@ -85,19 +79,4 @@ def sample_grid(supernet: ImageSupernet, arch: Arch) -> bytes:
     labels = torch.from_numpy(np.tile(classes, EACH)).to(supernet.net.pos_1LC.device)
     made = generate(supernet.net, supernet.vae, labels, arch, seed=SEED,
                     sampling=Sampling(guidance=1.5 if config.rows == 2 else 0.0))
-    pixels = ((made.images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
-    buffer = io.BytesIO()
-    Image.fromarray(_tiled(pixels.cpu().numpy(), columns)).save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _tiled(images_NHWC: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    # One picture, (height, width) or (height, width, 3), on white.
-    count, height, width, channels = images_NHWC.shape
-    rows = count // columns
-    sheet = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, channels),
-                    255, np.uint8)
-    for index, image in enumerate(images_NHWC):
-        top, left = (index // columns) * (height + _GAP), (index % columns) * (width + _GAP)
-        sheet[top:top + height, left:left + width] = image
-    return sheet[..., 0] if channels == 1 else sheet
+    return grid_png(made.images.cpu().numpy(), columns=columns)

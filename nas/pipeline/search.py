@@ -31,6 +31,8 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.export import Bundle, export_network, finished_bundle
 from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
 from nas.pipeline.generation import draw_samples, makes_images
+from nas.pipeline.generation_latency import generation_ms
+from nas.pipeline.generator import with_generator
 from nas.pipeline.going_on import says_how_to_go_on
 from nas.pipeline.latency_note import free_sizes, latency_note, place
 from nas.pipeline.picture import draw_front
@@ -147,6 +149,7 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     bundle = (finished_bundle(run.best, best.trial.arch.digest)
               or export_network(parts.network, parts.supernet.task, best, run.best, config,
                                 parts.profile, watch=watch))
+    with_generator(run.best, parts.supernet, watch=watch)
     payload = _payload(run, config, parts, outcomes, front, best, bundle)
     payload["stopped"] = stopped
     payload["wall_s"] = round(time.monotonic() - started, 2)
@@ -221,15 +224,15 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
     }
 
 
-def measured_latency(bundle: Bundle, parts: Parts) -> float | None:
+def measured_latency(bundle: Bundle, parts: Parts) -> float:
     """Returns what the exported network takes on this machine, in ms.
 
-    None where that is no run of ``model.onnx``: of one that makes images it scores tokens, and
-    latency is an image's generation.
+    Of one that makes images it is the generation of one, with guidance.
     """
+    runtime = parts.profile.runtime
     if makes_images(parts.supernet.task):
-        return None
-    return measure_file(bundle.folder / "model.onnx", parts.profile.runtime,
+        return generation_ms(bundle.folder, threads=runtime.threads)
+    return measure_file(bundle.folder / "model.onnx", runtime,
                         sizes=free_sizes(parts.supernet.task)).latency_ms
 
 

@@ -28,13 +28,15 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @torch.no_grad()
-def generator_parts(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch) -> GeneratorParts:
+def generator_parts(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch, *,
+                    labels: Sequence[str] = ()) -> GeneratorParts:
     """Returns the parts of a subnet's generation; they share one copy of the weights, in fp32.
 
     Args:
         net: The transformer; not changed.
         vae: Its VQVAE; not changed.
         arch: The subnet.
+        labels: Names of the classes, or none.
 
     Raises:
         ArchError: An architecture of another space.
@@ -50,7 +52,7 @@ def generator_parts(net: VarSupernet, vae: MultiScaleVqvae, arch: Arch) -> Gener
     rows = torch.cat((labels_B, torch.full_like(labels_B, config.classes))[:2 if guidance else 1])
     tokens = [tokens_BT.repeat(len(rows) // IMAGES, 1) for tokens_BT in made.tokens]
     return GeneratorParts(
-        parts=tuple(_parts(net, vae, plan, rows, tokens)), facts=_facts(net, plan),
+        parts=tuple(_parts(net, vae, plan, rows, tokens)), facts=_facts(net, plan, labels),
         sample=Sample(labels=labels_B.numpy(), guidance=guidance, seed=SEED,
                       tokens=token_targets(made.tokens).numpy(), images=made.images.numpy()))
 
@@ -59,12 +61,12 @@ def _own(module: _Module) -> _Module:
     return copy.deepcopy(module).float().cpu().eval()
 
 
-def _facts(net: VarSupernet, plan: DepthPlan) -> Mapping[str, Any]:
+def _facts(net: VarSupernet, plan: DepthPlan, labels: Sequence[str]) -> Mapping[str, Any]:
     config = net.config
     return {"name": config.name, "patch_nums": list(config.patch_nums), "classes": config.classes,
             "vocabulary": config.vocabulary, "code_dim": config.code_dim, "heads": config.heads,
             "head_dim": config.head_dim, "layers": [list(layers) for layers in plan.layers],
-            "guided": config.cond_drop > 0}
+            "guided": config.cond_drop > 0, "labels": list(labels)}
 
 
 def _parts(net: VarSupernet, vae: MultiScaleVqvae, plan: DepthPlan, labels_R: Tensor,

@@ -58,16 +58,18 @@ class ImageSupernet(nn.Module):
         net: The transformer.
         vae: Its VQVAE, on the same device.
         task: What inputs, loss and quality are.
+        labels: Names of the classes, or none.
 
     Raises:
         SpaceError: A VQVAE with other codes.
     """
 
-    def __init__(self, net: VarSupernet, vae: MultiScaleVqvae, task: Task) -> None:
+    def __init__(self, net: VarSupernet, vae: MultiScaleVqvae, task: Task, *,
+                 labels: Sequence[str] = ()) -> None:
         super().__init__()
         check_pair(net.config, vae.config)
         self.net, self.vae, self.task = net, vae, task
-        self.space = net.space
+        self.space, self.labels = net.space, tuple(labels)
 
     def forward(self, tokens_BM: Tensor, arch: Arch) -> Tensor:
         """Returns the logits (B, L, V) of all tokens of one architecture.

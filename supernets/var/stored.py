@@ -120,7 +120,7 @@ def load(folder: Path, card: Card, *, device: torch.device) -> ImageSupernet:
         task = _task(var, splits, device, fid)
     except DataError as error:
         raise DataError(f"{folder / IMAGES}: {error}; {AGAIN}") from None
-    return ImageSupernet(net, vae, task).eval()
+    return ImageSupernet(net, vae, task, labels=card.provenance.get("labels", ())).eval()
 
 
 def plan(folder: Path, card: Card, *, resolution: int | None,
