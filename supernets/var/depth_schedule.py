@@ -28,8 +28,8 @@ class Phase:
         start: p at its beginning, 0 … 1.
         end: p at its end; linear in between.
         depths: Of the subnets that are drawn; None: all of the configuration. A phase of one small
-            depth alone, before any other, is a cheap start: layers outside of it stay near the
-            identity that they begin as.
+            depth alone, before any other, is a cheap start for its layers, the embeddings and the
+            head; the other layers learn the bridge scales alone.
         bridges: N of the subnets that are drawn; None: all but that of the whole net. A phase with
             depths or bridges of its own draws VARiant's subnets of these.
 
