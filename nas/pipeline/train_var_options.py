@@ -21,7 +21,7 @@ class VarOptions(BaseModel):
         vae_batch_size: Images of its batches.
         vae_learning_rate: Its peak.
         shallow_epochs: Passes of a first phase that trains `shallow_depth` layers alone, which is
-            cheap; the others stay near the identity that they begin as.
+            cheap; the others see the first scale alone.
         shallow_depth: Layers of every scale but the first in that phase.
         joint_epochs: Passes of VARiant's first phase (arXiv 2511.16546), in which a share of the
             steps trains a subnet, the others the whole net.
