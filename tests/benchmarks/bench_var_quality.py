@@ -1,7 +1,8 @@
 """The shipped `var-fmnist`: its VQVAE, its depths at N=4, and what 16-bit keys cost.
 
 Feature-FID, precision, recall and class accuracy are of 2,000 generated images against the 10,000
-test images, by the shipped classifier's 64 features, for three seeds. They cannot be compared with
+test images, by the shipped classifier's 64 features, for three seeds. A picture of samples goes
+to docs/images. They cannot be compared with
 figures of Inception. Fashion-MNIST lies where Debian's dataset-fashion-mnist puts it.
 
     python tests/benchmarks/bench_var_quality.py
@@ -9,8 +10,9 @@ figures of Inception. Fashion-MNIST lies where Debian's dataset-fashion-mnist pu
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
-from _report import write_report
+from _report import FOLDER, write_report
 from _var import BRIDGE, SAMPLING, SEEDS, Bench, pixels
 
 from nas.core.arch import Arch
@@ -18,10 +20,11 @@ from nas.pipeline.device import keep_freed_memory
 from supernets.var.decoding import CachedDecoder
 from supernets.var.metrics import class_accuracy, feature_statistics, frechet_distance
 from supernets.var.presets import FMNIST
-from supernets.var.samples import Caches, image_features
+from supernets.var.samples import Caches, generated_batches, image_features
 from supernets.var.space import full_arch, variant_arch
 from supernets.var.usage import codebook_usage, count_codes
 
+PICTURE = FOLDER.parent / "images" / "var-fmnist.png"
 WHOLE = full_arch(FMNIST)
 HALF = Caches(key_dtype=torch.float16, value_dtype=torch.float16)
 HALF_KEYS = Caches(key_dtype=torch.float16)
@@ -84,6 +87,21 @@ def cache_figures(bench: Bench) -> dict[str, Any]:
     return found
 
 
+def draw(bench: Bench, depths: dict[str, Arch]) -> None:
+    """Draws images of each depth, two of each class, equal classes and random numbers below."""
+    figure, axes = plt.subplots(len(depths), figsize=(9, 3.9 * len(depths) / 4),
+                                layout="constrained")
+    for axis, (name, arch) in zip(axes, depths.items(), strict=True):
+        images = next(generated_batches(bench.net.net, bench.net.vae, arch, samples=40, batch=40,
+                                        sampling=SAMPLING, seed=0))[0].images[:, 0]
+        sheet = torch.cat([torch.cat(list(row), 1) for row in images.split(20)])
+        axis.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        layers = f"{name[1:]} layers" if arch == WHOLE else f"{name[1:]} layers late"
+        axis.set_ylabel(layers, fontsize=8)
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(PICTURE, dpi=130)
+
+
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(2)
@@ -94,6 +112,7 @@ def main() -> None:
                "depths": {name: {**bench.validated(arch), **bench.figures(arch)}
                           for name, arch in depths.items()},
                "caches": cache_figures(bench)}
+    draw(bench, depths)
     print(write_report("var_quality", figures, seed=0))
 
 
