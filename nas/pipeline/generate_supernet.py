@@ -97,8 +97,8 @@ class SupernetMaker:
 def _variant(config: VarConfig, bridge: int | None, depth: int | None) -> Arch:
     bridges, depths = (", ".join(map(str, choices)) for choices in (config.bridges, config.depths))
     if bridge not in config.bridges:
-        given = f"--depth {depth} alone says" if bridge is None else f"--bridge {bridge} does"
-        raise InputError(f"{given} not which first scales run all layers; give a --bridge of "
+        given = f"--depth {depth} alone does" if bridge is None else f"--bridge {bridge} does"
+        raise InputError(f"{given} not say which first scales run all layers; give a --bridge of "
                          f"{bridges}")
     if depth not in config.depths and not (depth is None and bridge == config.scales):
         raise InputError(f"--bridge {bridge} leaves scales to a --depth of {depths}, not {depth}"

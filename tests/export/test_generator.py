@@ -1,10 +1,8 @@
 """Bundles that make images: each scale as a file, run with ONNX Runtime and numpy alone."""
 
-import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +13,12 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from var_generators import stand_in
 from var_nets import SMALL, SMALL_VAE, small_net, small_vae
 
 from nas.core.arch import Arch, make_arch
 from nas.core.errors import ExportError, InputError
-from nas.core.generation import GeneratorParts, Sample
-from nas.export import generator as runner
+from nas.core.generation import Sample
 from nas.export.drawing import drawn, filtered, guided
 from nas.export.generator import Generator
 from nas.export.generator_check import draw_again, read_sample
@@ -170,33 +168,16 @@ SMALL_NET, VAE_4 = small_net(), small_vae()
 def test_caches_move_and_are_freed(arch: Arch, asked: dict[str, Any],
                                    monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parts = generator_parts(SMALL_NET, VAE_4, arch)
-    monkeypatch.setattr(runner, "_session", lambda path, _threads: _Torch(parts, path.stem))
-    (tmp_path / "decoder.onnx").touch()
+    stand_in(parts, tmp_path, monkeypatch)
     labels = np.array([2, 0, 1])
     wanted = generate(SMALL_NET, VAE_4, torch.from_numpy(labels), arch,
                       sampling=Sampling(**asked), seed=1)
     given = Generator(tmp_path).generate(labels, seed=1, **asked)
     for ours, theirs in zip(wanted.tokens, given.tokens, strict=True):
         assert np.array_equal(ours.numpy(), theirs)
-    assert given.kv_bytes == wanted.kv_bytes
+    assert given.kv_bytes == wanted.kv_bytes == Generator(tmp_path).kv_bytes(
+        3, guidance=asked["guidance"])
     assert np.abs(wanted.images.numpy() - given.images).max() <= 1e-5
-
-
-class _Torch:
-    def __init__(self, parts: GeneratorParts, name: str) -> None:
-        self.part = next(part for part in parts.parts if part.name == name)
-        self.facts = parts.facts
-
-    def run(self, outputs: None, feeds: Mapping[str, Any]) -> list[Any]:
-        assert outputs is None
-        assert feeds.keys() == self.part.inputs.keys()
-        with torch.inference_mode():
-            found = self.part.module(*(torch.from_numpy(np.ascontiguousarray(feeds[name]))
-                                       for name in self.part.inputs))
-        return [part.numpy() for part in (found if isinstance(found, tuple) else (found,))]
-
-    def get_modelmeta(self) -> SimpleNamespace:
-        return SimpleNamespace(custom_metadata_map={"nas:generator": json.dumps(self.facts)})
 
 
 @pytest.mark.parametrize("seed", range(4))
