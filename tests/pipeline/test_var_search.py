@@ -23,6 +23,10 @@ from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
 from nas.core.arch import make_arch
 from nas.core.errors import ConstraintError, InputError, RunInterrupted
 from nas.core.problem import Objective
+from nas.export.generator import Generator
+from nas.export.manifest import HASHED
+from nas.export.opened import open_bundle
+from nas.export.verify import verify_bundle
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import SearchConfig, make_config
 from nas.pipeline.design import load_design
@@ -222,3 +226,29 @@ def test_what_is_printed_has_the_caches_and_the_depths(
     arch = make_arch(build_space(CONFIG), payload["best"]["arch"]).as_dict()
     assert f"bridge {arch['bridge']}" in printed
     assert "Run the ONNX file" in (run / "report.html").read_text()
+    measured = payload["best"]["measured_latency_ms"]
+    assert measured > 0
+    assert f"measured {measured:.4f} ms" in printed
+    bundle = run / "best"
+    report = verify_bundle(bundle)
+    assert report.ok, report
+    assert "generator draws" in {check.name for check in report.checks}
+    made = Generator(bundle).generate([0, 1, 2], seed=1, top_k=9)
+    net = load_supernet(payload["supernet"])
+    assert isinstance(net, ImageSupernet)
+    wanted = generate(net.net, net.vae, torch.tensor([0, 1, 2]), make_arch(net.space, arch),
+                      sampling=Sampling(top_k=9), seed=1)
+    for ours, theirs in zip(wanted.tokens, made.tokens, strict=True):
+        assert np.array_equal(ours.numpy(), theirs)
+    # A bundle whose generator was not written yet, as after a kill, gets it.
+    stopped = tmp_path / "stopped"
+    shutil.copytree(searched, stopped)
+    manifest = open_bundle(bundle).manifest
+    shutil.copytree(bundle, stopped / "best")
+    for name in manifest.generator.files if manifest.generator else ():
+        (stopped / "best" / name).unlink()
+    files = {name: manifest.files[name] for name in HASHED}
+    (stopped / "best" / "manifest.json").write_text(
+        manifest.model_copy(update={"generator": None, "files": files}).to_text())
+    resume_search(stopped)
+    assert verify_bundle(stopped / "best").ok
