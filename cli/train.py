@@ -51,6 +51,9 @@ def train(
         help="Images of the VQVAE's batches: 32.")] = None,
     vae_learning_rate: Annotated[float | None, typer.Option(
         help="Of the VQVAE, peak: 0.002 of var-fmnist, 0.0002 of others.")] = None,
+    vae_perceptual: Annotated[float | None, typer.Option(
+        metavar="WEIGHT", help="Weight in the VQVAE's loss of how far the maps of the classifier "
+                               "of the features are off: 0.")] = None,
     shallow_epochs: Annotated[float | None, typer.Option(
         help="Of generation, passes of a first, cheap phase that trains few layers alone: 2 of "
              "var-fmnist that starts from nothing, else 0.")] = None,
@@ -173,9 +176,9 @@ def train(
          teacher_weights, optimizer, schedule, learning_rate, weight_decay, layer_decay,
          label_smoothing, teaching, accumulation, clip_norm, ema_decay, precision, crop_scale,
          hflip, color_jitter, auto_augment, random_erasing, mixup, cutmix, workers, tensorboard,
-         seed, checkpoint_s, vae, vae_epochs, vae_batch_size, vae_learning_rate, shallow_epochs,
-         shallow_depth, joint_epochs, transition_epochs, subnet_epochs, subnet_p, fixed_p,
-         depth_draw, distill)
+         seed, checkpoint_s, vae, vae_epochs, vae_batch_size, vae_learning_rate, vae_perceptual,
+         shallow_epochs, shallow_depth, joint_epochs, transition_epochs, subnet_epochs, subnet_p,
+         fixed_p, depth_draw, distill)
     # All of these are read from the context.
     from cli.render import print_json, progress
     from nas.pipeline.train import make_request

@@ -19,6 +19,9 @@ _FREE = frozenset(("data", "dataset", "download", "out", "workers", "tensorboard
 # What the usual values of others go by: where several differ, the first one is named.
 _FIRST = ("supernet", "first_epochs", "fixed_p", *PHASES, "epochs", "pretrained", "weights", "vae",
           "optimizer")
+# Those that a VQVAE's training goes by, in the order in which they are compared.
+OF_VQVAE = ("--supernet", "--vae-epochs", "--vae-batch-size", "--vae-learning-rate",
+            "--vae-perceptual", "--seed")
 
 
 def origin(request: TrainRequest) -> dict[str, Any]:
@@ -48,6 +51,7 @@ def origin(request: TrainRequest) -> dict[str, Any]:
     if request.is_var:
         if request.fixed_p is None:
             del values["epochs"]  # the sum of those of the phases
+        values["vae_perceptual"] = request.vae_perceptual or None  # 0 is what no weight is
         for option, path in (("vae", request.vae), ("weights", request.weights)):
             values[option] = None if path is None else fingerprint(path)
     if request.front is not None:

@@ -13,6 +13,7 @@ from nas.core.errors import DataError
 from nas.pipeline.device import torch_device
 from nas.pipeline.events import Event, Watcher
 from nas.pipeline.train_job import TrainJob, provenance
+from nas.pipeline.train_origin import OF_VQVAE
 from nas.pipeline.train_request import TrainRequest
 from nas.pipeline.train_usual import recipe
 from nas.pipeline.train_var_features import (
@@ -42,7 +43,7 @@ from supernets.var.stored import save_supernet
 from supernets.var.supernet import VarSupernet
 from supernets.var.training import TokenBatches, train_depths
 from supernets.var.vae import MultiScaleVqvae
-from supernets.var.vae_training import train_vae
+from supernets.var.vae_training import VaeLoss, train_vae
 
 
 def prepare(request: TrainRequest, origin: Mapping[str, Any], watch: Watcher) -> TrainJob:
@@ -140,9 +141,13 @@ class _Training:
     def _train_vae(self, how: TrainConfig) -> None:
         batch = self.request.vae_batch_size
         assert batch is not None  # usual values have it
+        assert self.classifier is not None
         data = TrainingData(task=self.images.task, data=self.images.training, batch_size=batch,
                             seed=self.request.seed, augmentation=None)
-        train_vae(self.vae, data, config=how, checkpoint=self.request.prepared["vqvae"],
+        weight = self.request.vae_perceptual or 0.0
+        loss = VaeLoss(perceptual=weight, features=self.classifier.maps if weight else None)
+        train_vae(self.vae, data, config=how, checkpoint=self.request.prepared["vqvae"], loss=loss,
+                  origin={name: self.origin[name] for name in OF_VQVAE},
                   on_step=self._step("VQVAE"))
 
     def _make_tokens(self) -> None:

@@ -20,6 +20,8 @@ class VarOptions(BaseModel):
         vae_epochs: Passes over the images for the VQVAE.
         vae_batch_size: Images of its batches.
         vae_learning_rate: Its peak.
+        vae_perceptual: Weight of the maps of the classifier in its loss, see
+            `supernets.var.vae_training.VaeLoss`; None for 0.
         shallow_epochs: Passes of a first phase that trains `shallow_depth` layers alone, which is
             cheap; the others see the first scale alone.
         shallow_depth: Layers of every scale but the first in that phase.
@@ -39,6 +41,7 @@ class VarOptions(BaseModel):
     vae_epochs: int | None = Field(default=None, ge=1)
     vae_batch_size: int | None = Field(default=None, ge=1)
     vae_learning_rate: float | None = Field(default=None, gt=0)
+    vae_perceptual: float | None = Field(default=None, ge=0)
     shallow_epochs: float | None = Field(default=None, ge=0)
     shallow_depth: int | None = Field(default=None, ge=2)
     joint_epochs: float | None = Field(default=None, ge=0)
@@ -62,7 +65,8 @@ class VarOptions(BaseModel):
         Raises:
             ValueError: Such ones.
         """
-        of_vqvae = self.given("vae_epochs", "vae_batch_size", "vae_learning_rate")
+        of_vqvae = self.given("vae_epochs", "vae_batch_size", "vae_learning_rate",
+                              "vae_perceptual")
         if self.vae is not None and of_vqvae:
             raise ValueError(f"--vae is a VQVAE that is trained already, and {of_vqvae[0]} is for "
                              "training one; give one of both")

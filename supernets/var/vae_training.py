@@ -9,7 +9,7 @@ Legend: B batch, C channels, H and W sides, T tokens of a scale, E channels of a
 vectors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,7 @@ class VaeLoss:
 
 def train_vae(vae: MultiScaleVqvae, data: Batches, *, config: TrainConfig, checkpoint: Path,
               loss: VaeLoss | None = None, revive_every: int = 50, revived: float = 0.7,
+              origin: Mapping[str, Any] | None = None,
               on_step: Callable[[Progress], None] | None = None) -> None:
     """Trains a VQVAE in place to the end, from the checkpoint if there is one.
 
@@ -175,6 +176,7 @@ def train_vae(vae: MultiScaleVqvae, data: Batches, *, config: TrainConfig, check
         loss: By default that of pixels and codes.
         revive_every: See `VaeLearner`.
         revived: Share of all steps during which codes are revived.
+        origin: See `Trainer`.
         on_step: See `Trainer`.
 
     Raises:
@@ -185,5 +187,6 @@ def train_vae(vae: MultiScaleVqvae, data: Batches, *, config: TrainConfig, check
     learner.to(next(vae.parameters()).device)
     Trainer(supernet=learner, task=None, data=data, config=config, checkpoint=checkpoint,  # type: ignore[arg-type]
             rule=Largest(), criterion=loss or VaeLoss(),
-            origin={"vae": repr(vae.config), "revive": f"{revive_every} {revived}"},
+            origin={**(origin or {}), "vae": repr(vae.config),
+                    "revive": f"{revive_every} {revived}"},
             on_step=on_step).run()

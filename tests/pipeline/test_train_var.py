@@ -256,6 +256,7 @@ def test_stopped_in_each_stage_and_resumed_equals_uninterrupted(
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"vae_epochs": 2}, "--vae-epochs is 1 there, 2 here"),
+    ({"vae_perceptual": 0.5}, "--vae-perceptual is None there, 0.5 here"),
     ({"joint_epochs": 1.5}, "--joint-epochs is 0.5 there, 1.5 here"),
     ({"subnet_p": 0.5}, "--subnet-p is 0.2 there, 0.5 here"),
     ({"distill": True}, "--distill is False there, True here"),
@@ -271,11 +272,28 @@ def test_other_options_of_a_stage_are_noticed_in_it(request_for: Request, traine
                                                     tmp_path: Path) -> None:
     for stage in ("classifier", "vqvae", "tokens"):
         shutil.copy(trained / f"{stage}.pt", tmp_path)
-    with pytest.raises(DataError, match=r"vqvae\.pt is of another training \(epochs is 1 there"):
+    with pytest.raises(DataError, match=r"vqvae\.pt is of another training \(--vae-epochs is 1 t"):
         train(request_for(tmp_path, vae_epochs=2))
     (tmp_path / "vqvae.pt").unlink()
     with pytest.raises(DataError, match=r"tokens\.pt is of another training \(weights of the VQV"):
         train(request_for(tmp_path, vae_epochs=2))
+
+
+def test_features_of_the_classifier_are_in_the_loss_of_the_vqvae(
+        request_for: Request, trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "classifier.pt", tmp_path)
+    events = stopped(request_for(tmp_path, vae_perceptual=0.5), Event("tokens", 32, 0))
+    vqvae = [event for event in events if event.stage == "VQVAE"]
+    assert len(vqvae) == 4
+    with_features, without = (
+        torch.load(folder / "vqvae.pt", weights_only=True) for folder in (tmp_path, trained))
+    assert "perceptual=0.5" in with_features["identity"]["criterion"]
+    assert "perceptual=0.0" in without["identity"]["criterion"]
+    moved = [not torch.equal(tensor, without["supernet"][name])
+             for name, tensor in with_features["supernet"].items() if "decoder" in name]
+    assert any(moved)
+    with pytest.raises(DataError, match=r"\(--vae-perceptual is 0\.5 there, None here\)"):
+        train(request_for(tmp_path, vae_perceptual=0.0))
 
 
 def test_a_finished_training_says_so_and_stays(request_for: Request, trained: Path) -> None:
@@ -307,6 +325,8 @@ def fails(capsys: pytest.CaptureFixture[str], out: Path, *options: str) -> str:
     ("--epochs 3", "--epochs is how long --fixed-p lasts; give that, too"),
     ("--fixed-p 0.1 --joint-epochs 3", "--fixed-p is one phase of --epochs, and --joint-epochs"),
     ("--vae v.pt --vae-epochs 3", "--vae is a VQVAE that is trained already, and --vae-epochs"),
+    ("--vae v.pt --vae-perceptual 1", "trained already, and --vae-perceptual is for training one"),
+    ("--vae-perceptual -1", "--vae-perceptual: Input should be greater than or equal to 0"),
     ("--weights w.pt", "know the codes of one VQVAE; give it, too: --vae FILE"),
     ("--depth-draw some", "--depth-draw: it is none of variant, space"),
     ("--teaching 0.5", "let it teach: --distill"),
