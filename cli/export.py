@@ -53,7 +53,8 @@ def export(
                        if entry is not None}})
         return
     print(f"bundle: {bundle.folder}")
-    print(f"test error {bundle.test['error']:.2f} %; ONNX equals torch to "
+    quality = bundle.quality
+    print(f"test {quality.name} {quality.shown(bundle.test['error'])}; ONNX equals torch to "
           f"{bundle.max_abs_diff:.1e}")
     _show_extras(bundle)
 
@@ -64,7 +65,7 @@ def _show_extras(bundle: "Bundle") -> None:
 
     int8, features = bundle.manifest.int8, bundle.manifest.features
     if int8 is not None:
-        table(["file", "test error [%]", "latency [ms]"],
+        table(["file", f"test {bundle.quality.label}", "latency [ms]"],
               [[name, metrics["error"], int8.latency_ms[name]]
                for name, metrics in int8.test.items()])
         print(f"calibrated with {int8.calibration}; {remark(int8)}")

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.render import arch_summary, table
+from nas.core.protocols import Quality
 from nas.pipeline.exit_line import cascade_line, exit_line
 
 
 def show_search(payload: Mapping[str, Any]) -> None:
     """Prints the front, what was counted, and the exported network."""
-    best = payload["best"]
-    columns = {"error": "error %", "latency_ms": "latency ms", "params": "params", "macs": "MACs"}
+    best, quality = payload["best"], Quality(**payload["quality"])
+    columns = {"error": f"{quality.name} {quality.unit}".rstrip(), "latency_ms": "latency ms",
+               "params": "params", "macs": "MACs"}
     columns |= {name: shown for name, shown in (("rtf", "rtf"), ("kv_bytes", "KV bytes"))
                 if name in best["metrics"]}
     rows = [[("*" if point["digest"] == best["digest"] else " ") + point["digest"],
@@ -30,15 +32,15 @@ def show_search(payload: Mapping[str, Any]) -> None:
     for found in payload["learned_exits"]:
         print(exit_line(found))
     if payload["cascade"]:
-        print(cascade_line(payload["cascade"], payload["quality"]["inputs"]))
-    if payload["quality"]["error"]:
-        print(f"error: {payload['quality']['error']}")
+        print(cascade_line(payload["cascade"], quality.inputs))
+    if quality.error:
+        print(f"{quality.name}: {quality.error}")
     print(f"latency: {device['kind']}, " + device["note"].replace("; ", "\n         "))
     measured = best["measured_latency_ms"]
     latency = (f"{device['kind']} {best['metrics']['latency_ms']:.4f} ms" if measured is None
                else f"measured {measured:.4f} ms")
-    print(f"best *: test error {best['test']['error']:.2f} %, {latency}; ONNX equals torch to "
-          f"{best['onnx_max_abs_diff']:.1e}")
+    print(f"best *: test {quality.name} {quality.shown(best['test']['error'])}, {latency}; ONNX "
+          f"equals torch to {best['onnx_max_abs_diff']:.1e}")
     print(f"bundle: {payload['run_dir']}/best\nreport: {payload['run_dir']}/report.html")
 
 

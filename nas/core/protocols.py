@@ -46,10 +46,23 @@ class Quality:
     Attributes:
         error: In one line; empty where it is what everybody expects: inputs classified wrongly.
         inputs: What it is found on, in the plural.
+        name: What its figures are called.
+        unit: Of its figures; empty where they have none.
     """
 
     error: str = ""
     inputs: str = "images"
+    name: str = "error"
+    unit: str = "%"
+
+    def shown(self, value: float) -> str:
+        """Returns a figure with its unit, such as ``8.40 %``."""
+        return f"{value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
+
+    @property
+    def label(self) -> str:
+        """What stands over a column or beside an axis, such as ``error [%]``."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
 
 
 class Task(Protocol):
@@ -70,7 +83,7 @@ class Task(Protocol):
         """Returns the mean training loss of a batch."""
 
     def metrics(self, model: "nn.Module", batches: Iterable[Batch]) -> Mapping[str, float]:
-        """Returns the quality of a network on the batches, such as ``{"error": 8.4}`` in %."""
+        """Returns the quality of a network on the batches, such as ``{"error": 8.4}``."""
 
     def onnx_metadata(self) -> Mapping[str, str]:
         """Returns what an exported file says of itself: preprocessing and label names."""

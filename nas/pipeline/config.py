@@ -84,7 +84,7 @@ class SearchConfig(BaseModel):
         batch: Of each inference whose latency counts; None: 1 on this machine, elsewhere as above.
         seconds: Of a clip of speech whose costs count; None: what the supernet validates on.
         quality: Of a supernet that makes images, what ``error`` is, of
-            `supernets.tasks.visual_generation.MEASURES`; None: the first of them.
+            `supernets.tasks.measures.MEASURES`; None: the first of them.
         samples: Images that ``fid`` generates of each network.
         seed: Of everything random.
         storage: Optuna storage URL of the ledger; a journal file in the run folder if absent.

@@ -1,7 +1,7 @@
 """The use-case of `nas export`, and the last step of a search: a validated network → a bundle."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hardware_profiles.profile import HardwareProfile
 from nas.core.arch import Arch
 from nas.core.costs import UNITS
 from nas.core.errors import InputError
-from nas.core.protocols import Supernet, Task, signature_of
+from nas.core.protocols import Quality, Supernet, Task, quality_of, signature_of
 from nas.core.trial import Outcome
 from nas.export.bundle import write_bundle
 from nas.export.example import add_wav_example
@@ -33,10 +33,11 @@ from nas.search.ledger import read_ledger
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An exported network: its folder and manifest."""
+    """An exported network: its folder and manifest, and what its error is."""
 
     folder: Path
     manifest: Manifest
+    quality: Quality = field(default_factory=Quality)
 
     @property
     def test(self) -> Mapping[str, float]:
@@ -128,7 +129,7 @@ def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None 
         _add(open_bundle(folder), supernet, config, extras, watch)
         if folder == run.best and run.pareto.exists():
             write_report(run.path)
-    return Bundle(folder, open_bundle(folder).manifest)
+    return Bundle(folder, open_bundle(folder).manifest, quality_of(supernet.task))
 
 
 def _winner(run: RunDir, out: Path | None, extras: Extras) -> str:

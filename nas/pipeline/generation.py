@@ -13,7 +13,8 @@ from nas.core.protocols import Supernet, Task
 from nas.core.trial import Outcome
 from nas.pipeline.grid import grid_png
 from nas.pipeline.run_dir import RunDir
-from supernets.tasks.visual_generation import FID, VisualGeneration
+from supernets.tasks.measures import FID
+from supernets.tasks.visual_generation import VisualGeneration
 from supernets.var.generate import generate
 from supernets.var.image_supernet import ImageSupernet
 from supernets.var.sampling import Sampling

@@ -1,6 +1,6 @@
 """The metrics of a search and the options that bound them."""
 
-# Every metric that a search can trade, with its unit.
+# Every metric that a search can trade, with its unit; that of error if its task has no `Quality`.
 METRICS = {"error": "%", "latency_ms": "ms", "params": "1", "macs": "MAC", "activation_bytes": "B",
            "energy_mj": "mJ", "rtf": "1", "kv_bytes": "B"}
 

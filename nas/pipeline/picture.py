@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 
 from nas.core.files import replace_file
 from nas.core.problem import Objective
+from nas.core.protocols import Quality
 from nas.core.trial import Outcome
 
 
 def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outcome,
-               objectives: Sequence[Objective], path: Path, *, title: str) -> None:
+               objectives: Sequence[Objective], path: Path, *, title: str,
+               quality: Quality) -> None:
     """Draws every validated network, the front and the chosen one as PNG.
 
     The first objective goes up, the second (or the trial's number) to the right.
@@ -38,8 +40,8 @@ def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outc
         axes.plot(*points(line), "o-" if len(objectives) == 2 else "o", color="#2563eb",
                   markersize=5, label=f"Pareto front ({len(front)})")
     axes.scatter(*points([best]), s=120, marker="*", color="#dc2626", zorder=3, label="exported")
-    axes.set_ylabel(f"{up.name} on the search split [{up.unit}]")
-    axes.set_xlabel(f"{right.name} [{right.unit}]" if right else "trial")
+    axes.set_ylabel(f"{_label(up, quality)} on the search split")
+    axes.set_xlabel(_label(right, quality) if right else "trial")
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -47,3 +49,7 @@ def draw_front(outcomes: Sequence[Outcome], front: Sequence[Outcome], best: Outc
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     replace_file(path, picture.getvalue())
+
+
+def _label(objective: Objective, quality: Quality) -> str:
+    return quality.label if objective.name == "error" else f"{objective.name} [{objective.unit}]"

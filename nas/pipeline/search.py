@@ -19,7 +19,7 @@ from hardware_profiles.profile_file import profile_bytes
 from nas.core.errors import EvaluationError, InputError
 from nas.core.files import replace_file, sha256
 from nas.core.problem import Objective
-from nas.core.protocols import quality_of
+from nas.core.protocols import Quality, quality_of
 from nas.core.trial import Outcome
 from nas.evaluation.halving import Halving
 from nas.evaluation.trained import TrainedEvaluator
@@ -109,7 +109,7 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
     def on_outcome(outcome: Outcome) -> None:
         finished.append(outcome)
         watch(Event("search", whole_cost(finished), config.budget,
-                    _note(outcome, quality_of(parts.supernet.task).inputs)))
+                    _note(outcome, quality_of(parts.supernet.task))))
 
     storage, study_name = run.ledger(config)
     with (says_how_to_go_on(run.path, lambda: f"{whole_cost(finished)} of {config.budget} "
@@ -154,7 +154,8 @@ def _conclude(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequenc
     payload["stopped"] = stopped
     payload["wall_s"] = round(time.monotonic() - started, 2)
     draw_front([o for o in outcomes if o.final], front, best, parts.problem.objectives, run.picture,
-               title=f"{config.supernet} on {place(parts.profile)}")
+               title=f"{config.supernet} on {place(parts.profile)}",
+               quality=quality_of(parts.supernet.task))
     replace_file(run.pareto, (json.dumps(payload, indent=1) + "\n").encode())
     write_report(run.path)
     return SearchResult(run.path, payload)
@@ -191,11 +192,11 @@ def validated_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]
     return front
 
 
-def _note(outcome: Outcome, inputs: str) -> str:
+def _note(outcome: Outcome, quality: Quality) -> str:
     if not outcome.ok:
         return f"failed: {outcome.error}"
-    how = "" if outcome.final else f" on a part of the {inputs}"
-    return (f"error {outcome.metrics['error']:.2f} %{how}, "
+    how = "" if outcome.final else f" on a part of the {quality.inputs}"
+    return (f"{quality.name} {quality.shown(outcome.metrics['error'])}{how}, "
             f"{outcome.metrics['latency_ms']:.3f} ms")
 
 

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from nas.core.errors import DataError, EvaluationError, InputError
 from nas.core.protocols import Batch, Quality, Signature
 from supernets.tasks import classification
-
-CROSS_ENTROPY, FID = "cross-entropy", "fid"
-MEASURES = (CROSS_ENTROPY, FID)
+from supernets.tasks.measures import CROSS_ENTROPY, DISTANCE, FID, MEASURES
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,10 +73,10 @@ class VisualGeneration:
         classes: Labels 0 … classes − 1; the index `classes` means none.
         batch_size: Of `batches`.
         device: Where batches lie.
-        measure: What ``error`` is, of `MEASURES`. ``cross-entropy``: the mean of all tokens, in %
-            of ln V, that of a uniform guess. ``fid``: the Fréchet distance between the features
-            of generated images and of real ones; a network must then be able to generate, and
-            batches are not read.
+        measure: What ``error`` is, of `supernets.tasks.measures.MEASURES`. ``cross-entropy``: the
+            mean of all tokens, in % of ln V, that of a uniform guess. ``fid``: the Fréchet
+            distance between the features of generated images and of real ones; a network must
+            then be able to generate, and batches are not read.
         samples: Images that ``fid`` generates.
         sampler: Measures ``fid``; None where it cannot be asked for.
 
@@ -122,8 +120,9 @@ class VisualGeneration:
         """What ``error`` is."""
         if self.measure == FID:
             assert self.sampler is not None  # checked
-            return Quality(f"Fréchet distance of {self.samples} generated images from real ones, "
-                           f"between features of {self.sampler.features}")
+            return replace(DISTANCE, error=(
+                f"Fréchet distance of {self.samples} generated images from real ones, between "
+                f"features of {self.sampler.features}"))
         return Quality("cross-entropy of an image's tokens, in % of that of a uniform guess")
 
     def with_measure(self, measure: str, *, samples: int | None = None) -> "VisualGeneration":

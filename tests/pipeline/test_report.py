@@ -15,6 +15,7 @@ import pytest
 from cli.main import main
 from hardware_profiles.store import CACHE_VARIABLE
 from nas.core.errors import InputError, LedgerError
+from nas.core.protocols import Quality
 from nas.pipeline.config import SearchConfig, make_config, read_config
 from nas.pipeline.report import write_report
 from nas.pipeline.reporting.command import command_line
@@ -23,6 +24,7 @@ from nas.pipeline.reporting.figures import hypervolume_history
 from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import change, shown
 from nas.pipeline.search import run_search
+from supernets.tasks.measures import DISTANCE
 
 SECTIONS = ["front", "history", "latency", "exits", "network", "neighbours", "use", "reproduce"]
 VOID = {"meta", "br"}
@@ -290,6 +292,9 @@ def test_changes_have_signs_but_zero_has_none() -> None:
     assert change("error", 12.0, 12.5) == "−0.50\xa0points"
     assert change("latency_ms", 1.1, 1.0) == "+10.0\xa0%"
     assert change("macs", 99_999, 100_000) == "0.0\xa0%"
+    assert change("error", 0.5, 0.75, DISTANCE) == "−0.25"
+    assert change("error", 2.0, 1.0, Quality(unit="dB")) == "+1\xa0dB"
+    assert change("error", 2.0, 2.0, DISTANCE) == "0"
 
 
 def test_one_objective(copy: Path) -> None:

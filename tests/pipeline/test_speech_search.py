@@ -215,7 +215,7 @@ def test_without_clips_the_error_is_the_distillation_loss(config: Options) -> No
     run = run_search(config(data=None, pattern=None))
     assert run.payload["quality"] == {
         "error": "distance from the teacher's features, in % of that of a network that has "
-                 "learnt nothing", "inputs": "windows"}
+                 "learnt nothing", "inputs": "windows", "name": "error", "unit": "%"}
     page = (run.run_dir / "report.html").read_text()
     assert "windows no search saw" in page
     assert "image" not in page

@@ -2,16 +2,20 @@
 
 import base64
 import dataclasses
+import html
 import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from var_folders import small_classifier, small_splits, small_statistics
 from var_nets import SMALL, SMALL_VAE, perturbed, small_net, small_vae
@@ -136,16 +140,79 @@ def test_caches_are_those_of_the_network_and_within_the_bound(
         run_search(config("small", max_kv_mb=0.001))
 
 
+@pytest.fixture(scope="module")
+def by_distance(options: Callable[..., SearchConfig],
+                tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A search by generated images, without its export, and its notes; not to be changed."""
+    notes = []
+
+    def search(asked: SearchConfig, *, watch: Callable[[Event], None]) -> SearchResult:
+        def told(event: Event) -> None:
+            notes.append(event.note)
+            watch(event)
+
+        return run_search(asked, watch=told)
+
+    return until("export", 0, search, options(
+        tmp_path_factory.mktemp("var-runs") / "run", quality="fid", samples=12, budget=3)), notes
+
+
 def test_the_error_can_be_the_distance_of_generated_images(
-        config: Callable[..., SearchConfig], ledger_of: LedgerOf) -> None:
-    run = until("export", 0, run_search, config(quality="fid", samples=12, budget=2))
-    first = ledger_of(run).outcomes()[0]
+        by_distance: tuple[Path, list[str]], config: Callable[..., SearchConfig],
+        ledger_of: LedgerOf) -> None:
+    first = ledger_of(by_distance[0]).outcomes()[0]
     supernet = load_supernet(config().supernet)
     task = supernet.task.with_measure("fid", samples=12)  # type: ignore[attr-defined]
     found = task.metrics(supernet.extract(first.trial.arch), [])
     assert first.metrics["error"] == pytest.approx(found["error"])
     with pytest.raises(InputError, match="--cascade: images are generated anew"):
         run_search(config("other", quality="fid", cascade=True))
+
+
+def test_no_distance_is_shown_in_percent(
+        by_distance: tuple[Path, list[str]], ledger_of: LedgerOf, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run, figures = tmp_path / "run", []
+    shutil.copytree(by_distance[0], run)
+
+    class Kept(Figure):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            figures.append(self)
+
+    def page() -> str:
+        write_report(run, out=tmp_path / "report.html")
+        return html.unescape((tmp_path / "report.html").read_text()).replace("\xa0", " ")
+
+    # The results of an exported network, without the export.
+    bundle = SimpleNamespace(test={"error": 345.678}, max_abs_diff=0.0, finetuned=None)
+    for name, found in (("finished_bundle", bundle), ("with_generator", None),
+                        ("measured_latency", 1.5)):
+        monkeypatch.setattr(f"nas.pipeline.search.{name}", Mock(return_value=found))
+    monkeypatch.setattr("nas.pipeline.picture.Figure", Kept)
+    unfinished = page()
+    payload = resume_search(run).payload
+    show_search(payload)
+    printed, finished = capsys.readouterr().out, page()
+    outcomes = ledger_of(run).outcomes()
+    objectives = [Objective(name, METRICS[name]) for name in OBJECTIVES]
+    distance = f"{pareto_front(objectives, outcomes)[0].metrics['error']:.4g}"
+    assert any(note.startswith("feature-FID ") and note.endswith(" ms") for note in by_distance[1])
+    assert (payload["quality"]["name"], payload["quality"]["unit"]) == ("feature-FID", "")
+    assert "feature-FID: Fréchet distance of 12 generated images" in printed
+    assert "test feature-FID 345.7, measured 1.5" in printed
+    assert f"best so far {distance} validation feature-FID at" in unfinished
+    assert "345.7 test feature-FID at" in finished
+    assert "Feature-FID: Fréchet distance of 12 generated images" in finished
+    assert f'<td class="end">{distance}</td>' in finished
+    assert [label for figure in figures for axes in figure.axes
+            for label in (axes.get_xlabel(), axes.get_ylabel())] == [
+        "latency_ms [ms]", "feature-FID on the search split"]
+    for text in (printed, unfinished, finished, *by_distance[1]):
+        assert not re.search(r"(?i)\berror( %| \[%)|\d %? ?(validation|test) error", text)
+        for outcome in outcomes:
+            value = outcome.metrics["error"]
+            assert not re.search(rf"({value:.2f}|{value:.4g}) *%", text)
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +15,17 @@ from hardware_profiles.identity import generator_hash, require_space
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.table import LatencyTable
 from nas.core.errors import ExportError, InputError, NasError
+from nas.core.protocols import Quality
 from nas.core.trial import Outcome
 from nas.export.manifest import MANIFEST, Manifest, read_manifest
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design, load_design
 from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
+from nas.pipeline.reporting.values import shown as metric_text
 from nas.pipeline.run_dir import RunDir
 from nas.search.record import Record, RecordedTrial, read_record
 from nas.search.storage import shown
+from supernets.tasks.measures import DISTANCE, FID
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 
@@ -70,18 +73,11 @@ class Best(Point):
     finetuned: Tuned | None = None
 
 
-class Found(_Read):
-    """What the error is, in a line where that is not obvious, and what it is found on."""
-
-    error: str = ""
-    inputs: str = "images"
-
-
 class Results(_Read):
     """The part of ``pareto.json`` that is not in the ledger."""
 
     space_size: int
-    quality: Found = Found()
+    quality: Quality = Quality()
     counts: Counts
     pareto: tuple[Point, ...] = Field(min_length=1)
     best: Best
@@ -153,9 +149,15 @@ class RunFacts:
         return {trial.outcome.trial.arch.digest: trial.live for trial in self.trials}
 
     @property
-    def quality(self) -> Found:
-        """What the error is; of an unfinished search it is not known."""
-        return self.results.quality if self.results else Found(inputs="inputs")
+    def quality(self) -> Quality:
+        """What the error is; of an unfinished search no more than its unit is known."""
+        if self.results:
+            return self.results.quality
+        return replace(DISTANCE if self.config.quality == FID else Quality(), inputs="inputs")
+
+    def error(self, value: float) -> str:
+        """Returns an error as people read it."""
+        return metric_text("error", value, self.quality)
 
     @property
     def latency_table(self) -> LatencyTable | None:

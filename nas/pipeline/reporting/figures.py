@@ -34,11 +34,12 @@ def front_figure(facts: RunFacts, size: tuple[float, float]) -> Html:
     points = [at(outcome) for outcome in facts.validated]
     chart = Chart.over(padded([x for x, _ in points]), padded([y for _, y in points]),
                        width=size[0], height=size[1])
-    dots = [chart.dot(*at(outcome), "seen", summary(outcome), radius=3.5)
+    dots = [chart.dot(*at(outcome), "seen", summary(outcome, facts.quality), radius=3.5)
             for outcome in facts.validated if outcome not in facts.front]
     shape = _staircase(chart, _lowest(map(at, facts.front))) if right else Html()
     label = f"{len(facts.validated)} validated networks, {len(facts.front)} of them on the front"
-    return chart.svg(chart.axes(axis(right) if right else "validation", axis(up)),
+    below = axis(right, facts.quality) if right else "validation"
+    return chart.svg(chart.axes(below, axis(up, facts.quality)),
                      _bound(facts, chart, right), shape, *dots,
                      *(_front_link(facts, chart, outcome, at(outcome)) for outcome in facts.front),
                      label=label)
@@ -65,9 +66,9 @@ def _staircase(chart: Chart, front: Sequence[tuple[float, float]]) -> Html:
 
 def _front_link(facts: RunFacts, chart: Chart, outcome: Outcome, at: tuple[float, float]) -> Html:
     chosen = outcome is facts.chosen
-    dot = chart.dot(*at, "chosen" if chosen else "front", summary(outcome),
-                    radius=8 if chosen else 5)
-    return tag("a", dot, href=f"#net-{outcome.trial.arch.digest}", aria_label=summary(outcome))
+    said = summary(outcome, facts.quality)
+    dot = chart.dot(*at, "chosen" if chosen else "front", said, radius=8 if chosen else 5)
+    return tag("a", dot, href=f"#net-{outcome.trial.arch.digest}", aria_label=said)
 
 
 def _bound(facts: RunFacts, chart: Chart, right: Objective | None) -> Html:

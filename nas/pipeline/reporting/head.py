@@ -3,7 +3,7 @@
 from nas.core.trial import Outcome
 from nas.pipeline.reporting.facts import Best, RunFacts
 from nas.pipeline.reporting.markup import Html, tag
-from nas.pipeline.reporting.values import NAMES, shown
+from nas.pipeline.reporting.values import NAMES, name_of, shown
 
 
 def head(facts: RunFacts) -> Html:
@@ -19,16 +19,16 @@ def head(facts: RunFacts) -> Html:
 
 def headline(facts: RunFacts) -> str:
     """Returns the sentence that a colleague needs."""
-    machine, chosen = facts.profile.device.name, facts.chosen
+    machine, chosen, name = facts.profile.device.name, facts.chosen, facts.quality.name
     if facts.results is None:
         done = f"Unfinished: {facts.spent} of {facts.config.budget} validations"
         return f"{done} on {machine}" if chosen is None else (
-            f"{done}; best so far {shown('error', chosen.metrics['error'])} validation error at "
+            f"{done}; best so far {facts.error(chosen.metrics['error'])} validation {name} at "
             f"{shown('latency_ms', chosen.metrics['latency_ms'])} (predicted) on {machine}")
     best = facts.results.best
     latency = shown("latency_ms", best.measured_latency_ms or best.metrics["latency_ms"])
     how = "" if best.measured_latency_ms else " (predicted)"
-    return f"{shown('error', best.test['error'])} test error at {latency}{how} on {machine}"
+    return f"{facts.error(best.test['error'])} test {name} at {latency}{how} on {machine}"
 
 
 def _lead(facts: RunFacts) -> list[str]:
@@ -45,18 +45,19 @@ def _lead(facts: RunFacts) -> list[str]:
     first = facts.config.objectives[0]
     accurate = first == "error" and not facts.quality.error
     which = ("most accurate" if accurate else "best" if first == "error"
-             else f"one of lowest {NAMES[first]}")
+             else f"one of lowest {name_of(first, facts.quality)}")
     return [f"The {which} of {len(facts.validated)} validated out of {space} of ",
-            tag("b", facts.config.supernet), _comparison(facts), ".", _tuned(facts.results.best)]
+            tag("b", facts.config.supernet), _comparison(facts), ".",
+            _tuned(facts, facts.results.best)]
 
 
-def _tuned(best: Best) -> str:
+def _tuned(facts: RunFacts, best: Best) -> str:
     if best.finetuned is None:
         return ""
     epochs, before, after = (best.finetuned.epochs, best.finetuned.before, best.finetuned.after)
     return (f" Fine-tuned for {epochs} {'epoch' if epochs == 1 else 'epochs'} on "
-            f"{best.finetuned.images}: {shown('error', before['test_error'])} test error before, "
-            f"{shown('error', after['test_error'])} after.")
+            f"{best.finetuned.images}: {facts.error(before['test_error'])} test "
+            f"{facts.quality.name} before, {facts.error(after['test_error'])} after.")
 
 
 def _comparison(facts: RunFacts) -> str:
@@ -65,18 +66,18 @@ def _comparison(facts: RunFacts) -> str:
         return ""
     slow = slowest.metrics["latency_ms"]
     ratio = slow / facts.chosen.metrics["latency_ms"]
-    error = shown("error", slowest.metrics["error"])
+    error = facts.error(slowest.metrics["error"])
     return (f"; predicted {ratio:.2g}× faster than the slowest of them "
-            f"({shown('latency_ms', slow)}, {error} validation error)")
+            f"({shown('latency_ms', slow)}, {error} validation {facts.quality.name})")
 
 
 def _tiles(facts: RunFacts, chosen: Outcome) -> Html:
     tiles = []
     if facts.results:
         best = facts.results.best
-        tiles.append((shown("error", best.test["error"]), "test error",
+        tiles.append((facts.error(best.test["error"]), f"test {facts.quality.name}",
                       f"{facts.quality.inputs} no search saw"))
-    tiles.append((shown("error", chosen.metrics["error"]), NAMES["error"],
+    tiles.append((facts.error(chosen.metrics["error"]), name_of("error", facts.quality),
                   "as searched" if facts.results and facts.results.best.finetuned
                   else "inherited weights"))
     if facts.results and facts.results.best.measured_latency_ms:

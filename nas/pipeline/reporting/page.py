@@ -25,7 +25,7 @@ from nas.pipeline.reporting.markup import Html, escaped, joined, tag
 from nas.pipeline.reporting.samples import sample_cards
 from nas.pipeline.reporting.tables import exits_table, front_table, neighbours, pairs, scrolling
 from nas.pipeline.reporting.usage import EXPLORE, snippet
-from nas.pipeline.reporting.values import NAMES, percent, shown
+from nas.pipeline.reporting.values import name_of, percent, shown
 
 
 def render(facts: RunFacts) -> str:
@@ -53,22 +53,27 @@ def _front(facts: RunFacts) -> Html:
                  tag("li", "on the front", class_="key-front"),
                  tag("li", "exported" if facts.finished else "best so far", class_="key-chosen"),
                  class_="legend")
-    note = tag("p", "Validation error with inherited weights on the search split, latency "
-                    f"predicted from {facts.profile.kind} blocks. Below and left is better; the "
-                    f"shaded part is dominated{_further(facts)}. A point leads to its row."
-                    f"{_in_part(facts)}",
+    note = tag("p", f"Validation {facts.quality.name} with inherited weights on the search split, "
+                    f"latency predicted from {facts.profile.kind} blocks. Below and left is "
+                    f"better; the shaded part is dominated{_further(facts)}. A point leads to its "
+                    f"row.{_in_part(facts)}",
                class_="note")
     if facts.quality.error:
-        note = joined([note, tag("p", f"Error: {facts.quality.error}.", class_="note")])
+        note = joined([note, tag("p", f"{_capital(facts.quality.name)}: {facts.quality.error}.",
+                                class_="note")])
     figure = tag("figure", tag("div", front_figure(facts, WIDE), class_="only-wide"),
                  tag("div", front_figure(facts, NARROW), class_="only-narrow"), legend)
     return _section("front", "Pareto front", note,
                     tag("div", figure, front_table(facts), class_="beside"), class_="full")
 
 
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]  # FID stays as it is
+
+
 def _further(facts: RunFacts) -> str:
     # Why points of the front may lie in the shaded part.
-    further = [NAMES[name] for name in facts.config.objectives[2:]]
+    further = [name_of(name, facts.quality) for name in facts.config.objectives[2:]]
     return f", but for what a point is lower in: {', '.join(further)}" if further else ""
 
 
@@ -86,7 +91,7 @@ def _history(facts: RunFacts) -> Html:
         return _section("history", "Hypervolume over validations",
                         tag("p", "No validation has finished yet."))
     _, reference = hypervolume_history(facts)
-    point = ", ".join(shown(name, value) for name, value
+    point = ", ".join(shown(name, value, facts.quality) for name, value
                       in zip(facts.config.objectives, reference.tolist(), strict=True))
     note = (f"How much the front dominates, up to the reference point ({point}): the worst of each "
             "objective in this run. 100 % would be one network with the best of everything.")
@@ -179,17 +184,17 @@ def _use(facts: RunFacts) -> Html:
         tag("p", f"In the run folder; numpy and onnxruntime are enough. {onnx.size:,} bytes, "
                  f"opset {facts.manifest.onnx.opset}; its answers equal torch's to "
                  f"{facts.manifest.parity.max_abs_diff:.1e}.", class_="note"),
-        _int8(facts.manifest),
+        _int8(facts, facts.manifest),
         tag("pre", tag("code", snippet(facts.manifest)), tabindex=0),
         tag("p", "Check every file of it: ", tag("code", "nas verify best")),
         tag("p", "SHA-256 of model.onnx: ", tag("code", onnx.sha256), class_="note hash"))
 
 
-def _int8(manifest: Manifest) -> Html:
+def _int8(facts: RunFacts, manifest: Manifest) -> Html:
     found = manifest.int8
     if found is None:
         return Html()
-    parts = [f"{name}: {shown('error', metrics['error'])} test error, "
+    parts = [f"{name}: {facts.error(metrics['error'])} test {facts.quality.name}, "
              f"{shown('latency_ms', found.latency_ms[name])}"
              for name, metrics in found.test.items()]
     return tag("p", f"{'; '.join(parts)} ({found.latency}).", class_="note")

@@ -7,7 +7,7 @@ from nas.pipeline.reporting.facts import RunFacts
 from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import NAMES, change, shown
 
-COLUMNS = {"error": "error", "latency_ms": "latency", "params": "params", "macs": "MACs"}
+COSTS = {"latency_ms": "latency", "params": "params", "macs": "MACs"}
 FURTHER = ("rtf", "kv_bytes")  # that only some networks have
 NEIGHBOURS = 4
 
@@ -16,12 +16,12 @@ def front_table(facts: RunFacts) -> Html:
     """Returns every network of the front; the chart's points link to its rows."""
     further = {name: NAMES[name] for name in FURTHER
                if any(name in outcome.metrics for outcome in facts.front)}
-    columns = {**COLUMNS, **further}
+    columns = {**_columns(facts), **further}
     head = tag("tr", tag("th", "network", scope="col"),
                *(tag("th", name, scope="col", class_=_class(metric))
                  for metric, name in columns.items()))
     mark = "chosen" if facts.finished else "best so far"
-    rows = [_front_row(outcome, columns, mark=mark if outcome is facts.chosen else "")
+    rows = [_front_row(facts, outcome, columns, mark=mark if outcome is facts.chosen else "")
             for outcome in facts.front]
     return scrolling(tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers"),
                      label="networks of the front")
@@ -99,21 +99,26 @@ def differences(facts: RunFacts, outcome: Outcome, base: Outcome) -> dict[str, l
 
 
 def _neighbour(facts: RunFacts, outcome: Outcome, chosen: Outcome) -> Html:
-    deltas = [f"{name} {change(metric, outcome.metrics[metric], chosen.metrics[metric])}"
-              for metric, name in COLUMNS.items()]
+    mine, base = outcome.metrics, chosen.metrics
+    deltas = [f"{name} {change(metric, mine[metric], base[metric], facts.quality)}"
+              for metric, name in _columns(facts).items()]
     lines = [tag("li", tag("b", part), " " + ", ".join(texts))
              for part, texts in differences(facts, outcome, chosen).items()]
     return tag("li", tag("h3", tag("code", outcome.trial.arch.digest)),
-               tag("p", f"{shown('error', outcome.metrics['error'])} at "
-                        f"{shown('latency_ms', outcome.metrics['latency_ms'])} (predicted)"),
+               tag("p", f"{facts.error(mine['error'])} at "
+                        f"{shown('latency_ms', mine['latency_ms'])} (predicted)"),
                tag("p", " · ".join(deltas), class_="muted"), tag("ul", *lines, class_="lines"))
 
 
-def _front_row(outcome: Outcome, columns: Iterable[str], *, mark: str) -> Html:
+def _columns(facts: RunFacts) -> dict[str, str]:
+    return {"error": facts.quality.name, **COSTS}
+
+
+def _front_row(facts: RunFacts, outcome: Outcome, columns: Iterable[str], *, mark: str) -> Html:
     digest = outcome.trial.arch.digest
     name = tag("th", tag("code", digest), tag("span", f" {mark}", class_="mark") if mark else "",
                scope="row")
-    cells = [tag("td", shown(metric, outcome.metrics[metric]), class_=_class(metric))
+    cells = [tag("td", shown(metric, outcome.metrics[metric], facts.quality), class_=_class(metric))
              for metric in columns]
     return tag("tr", name, *cells, id=f"net-{digest}", class_="is-chosen" if mark else None)
 

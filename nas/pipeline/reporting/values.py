@@ -1,17 +1,24 @@
 """Numbers as people read them."""
 
 from nas.core.problem import Objective
+from nas.core.protocols import Quality
 from nas.core.trial import Outcome
 
-NAMES = {"error": "validation error", "latency_ms": "latency", "params": "parameters",
+NAMES = {"latency_ms": "latency", "params": "parameters",
          "macs": "multiply-adds", "activation_bytes": "activation memory",
          "rtf": "real-time factor", "kv_bytes": "key-value caches"}
+_USUAL = Quality()
 
 
-def shown(metric: str, value: float) -> str:
-    """Returns a metric with its unit."""
+def name_of(metric: str, quality: Quality) -> str:
+    """Returns what a metric is called."""
+    return f"validation {quality.name}" if metric == "error" else NAMES.get(metric, metric)
+
+
+def shown(metric: str, value: float, quality: Quality = _USUAL) -> str:
+    """Returns a metric with its unit; that of an error is in `quality`."""
     if metric == "error":
-        return f"{value:.2f}\xa0%"
+        return quality.shown(value).replace(" ", "\xa0")
     if metric == "latency_ms":
         return f"{value:#.3g}\xa0ms" if value < 100 else f"{value:,.0f}\xa0ms"
     if metric == "rtf":
@@ -23,16 +30,21 @@ def shown(metric: str, value: float) -> str:
     return f"{value:,.0f}"
 
 
-def axis(objective: Objective) -> str:
+def axis(objective: Objective, quality: Quality) -> str:
     """Returns what stands beside an axis."""
+    if objective.name == "error":
+        return f"validation {quality.label}"
     name = NAMES.get(objective.name, objective.name)
     return name if objective.unit == "1" else f"{name} [{objective.unit}]"
 
 
-def change(metric: str, value: float, base: float) -> str:
-    """Returns how a value differs from a base: in points for an error, else in percent."""
+def change(metric: str, value: float, base: float, quality: Quality = _USUAL) -> str:
+    """Returns how a value differs from a base: in points or its unit for an error, else in %."""
     if metric == "error":
-        return f"{_signed(value - base, 2)}\xa0points"
+        if quality.unit == "%":
+            return f"{_signed(value - base, 2)}\xa0points"
+        difference = quality.shown(abs(value - base)).replace(" ", "\xa0")
+        return difference if value == base else f"{'−' if value < base else '+'}{difference}"
     return percent(value / base - 1, signed=True)
 
 
@@ -47,8 +59,8 @@ def _signed(value: float, digits: int) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{rounded:.{digits}f}"
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: Outcome, quality: Quality) -> str:
     """Returns a network with its metrics in one line."""
-    metrics = ", ".join(f"{NAMES.get(name, name)} {shown(name, value)}"
+    metrics = ", ".join(f"{name_of(name, quality)} {shown(name, value, quality)}"
                         for name, value in outcome.metrics.items())
     return f"{outcome.trial.arch.digest}: {metrics}"
