@@ -163,7 +163,7 @@ def _write_network(folder: Path, arch: Arch, module: nn.Module, task: Task, answ
     example = task.example_inputs(2, derive_rng(0, "export")).cpu()
     names = signature_of(task)
     return export_onnx(module, example, folder / ONNX, metadata=metadata, input_name=names.input,
-                       output_names=(names.output,), axes=names.axes)
+                       output_names=(names.output,), axes=names.axes, shortest=names.shortest)
 
 
 def _check_parity(model: bytes, answers: _Answers, others: Mapping[str, _Answers],

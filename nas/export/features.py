@@ -91,7 +91,8 @@ def add_features(bundle: OpenedBundle, module: nn.Module, *, task: Task,
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FEATURES
         model = export_onnx(extractor, example, path, metadata=metadata, output_names=names,
-                            input_name=signature.input, axes=signature.axes)
+                            input_name=signature.input, axes=signature.axes,
+                            shortest=signature.shortest)
         data = path.read_bytes()
     entry = FeaturesEntry(outputs=_outputs(model, chosen, network, inputs.shape[-1]),
                           inputs=len(inputs), max_difference=_checked(data, inputs, maps),

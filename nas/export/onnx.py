@@ -18,7 +18,7 @@ BATCH_AXIS = "batch"
 def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
                 metadata: Mapping[str, str], input_name: str = "input",
                 output_names: Sequence[str] = ("output",),
-                axes: Sequence[str] = (BATCH_AXIS,)) -> onnx.ModelProto:
+                axes: Sequence[str] = (BATCH_AXIS,), shortest: int = 1) -> onnx.ModelProto:
     """Writes a module in evaluation mode as an ONNX file, all or nothing, and returns the model.
 
     Batch norms come out folded into the convolutions before them. The same module gives the same
@@ -32,6 +32,7 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
         input_name: Of the graph's input.
         output_names: Of the graph's outputs, in their order.
         axes: Names of the input's first axes, those whose size is free.
+        shortest: Smallest size of each of these but the batch's.
 
     Raises:
         InputError: The module is in training mode, or the example batch is too small.
@@ -41,14 +42,15 @@ def export_onnx(module: nn.Module, example_inputs: Tensor, path: Path, *,
     if len(example_inputs) < 2:
         raise InputError(f"export needs an example batch of at least 2, not {len(example_inputs)}")
     model = translated(module, {input_name: example_inputs}, metadata=metadata,
-                       output_names=output_names, free={input_name: dict(enumerate(axes))})
+                       output_names=output_names, free={input_name: dict(enumerate(axes))},
+                       shortest=dict.fromkeys(axes[1:], shortest))
     replace_file(path, model.SerializeToString(deterministic=True))
     return model
 
 
 def translated(module: nn.Module, inputs: Mapping[str, Tensor], *, metadata: Mapping[str, str],
-               output_names: Sequence[str], free: Mapping[str, Mapping[int, str]]
-               ) -> onnx.ModelProto:
+               output_names: Sequence[str], free: Mapping[str, Mapping[int, str]],
+               shortest: Mapping[str, int] | None = None) -> onnx.ModelProto:
     """Returns a module in evaluation mode as a checked ONNX model, without notes of its making.
 
     Args:
@@ -57,6 +59,8 @@ def translated(module: nn.Module, inputs: Mapping[str, Tensor], *, metadata: Map
         metadata: Written into the model's ``metadata_props``.
         output_names: Of the graph's outputs, in their order.
         free: Input → axis → name of its size, which may be any; equal names, equal sizes.
+        shortest: Size → its smallest value, where that is known: an exporter that has to find it
+            traces the module twice.
 
     Raises:
         InputError: The module is in training mode.
@@ -64,7 +68,7 @@ def translated(module: nn.Module, inputs: Mapping[str, Tensor], *, metadata: Map
     """
     if any(part.training for part in module.modules()):
         raise InputError("only a module in evaluation mode can be exported; call eval() first")
-    model = _translate(module, inputs, output_names, free)
+    model = _translate(module, inputs, output_names, free, shortest or {})
     _clear_notes(model)
     model.producer_name = "nas"
     onnx.helper.set_model_props(model, dict(metadata))
@@ -76,8 +80,10 @@ def translated(module: nn.Module, inputs: Mapping[str, Tensor], *, metadata: Map
 
 
 def _translate(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str],
-               free: Mapping[str, Mapping[int, str]]) -> onnx.ModelProto:
-    sizes = {name: torch.export.Dim(name) for axes in free.values() for name in axes.values()}
+               free: Mapping[str, Mapping[int, str]], shortest: Mapping[str, int]
+               ) -> onnx.ModelProto:
+    sizes = {name: torch.export.Dim(name, min=shortest[name] if shortest.get(name, 1) > 1 else None)
+             for axes in free.values() for name in axes.values()}
     shapes = tuple({axis: sizes[size] for axis, size in free.get(name, {}).items()}
                    for name in inputs)
     try:
