@@ -12,11 +12,11 @@ from hardware_profiles.identity import generator_hash
 from hardware_profiles.profile import MeasureProtocol
 from hardware_profiles.store import CACHE_VARIABLE, ProfileStore
 from nas.core.costs import ClosedFormCosts
-from nas.core.errors import InputError
+from nas.core.errors import InputError, RunInterrupted
 from nas.pipeline.compose import compose, load_supernet, searched_supernet
 from nas.pipeline.config import make_config
 from nas.pipeline.design import load_design
-from nas.pipeline.events import silent
+from nas.pipeline.events import Event, silent
 from nas.pipeline.export import Extras, export_subnet
 from nas.pipeline.profile import run_profile
 from nas.pipeline.search import SearchResult, run_search
@@ -122,8 +122,18 @@ def test_bounds_and_stops_by_real_time_factor(supernet: str, cache: Path,
     trial, = parts.searcher.ask(1)
     metrics = parts.evaluate(trial.arch)
     assert metrics["rtf"] <= 1.5 * bound
-    stopped = run_search(make_config({**base, "stop_at": "rtf=100", "out": tmp_path / "run"}))
-    assert "rtf" in stopped.payload["stopped"]
+    notes: list[str] = []
+
+    def until_export(event: Event) -> None:  # which takes longer than all the rest
+        if event.stage == "export":
+            raise KeyboardInterrupt
+        notes.append(event.note)
+
+    with pytest.raises(RunInterrupted, match="1 of 2 validations"):
+        run_search(make_config({**base, "stop_at": "rtf=100", "ask": 1, "out": tmp_path / "run"}),
+                   watch=until_export)
+    assert notes[-1].startswith("stopped: ")
+    assert "rtf" in notes[-1]
 
 
 @pytest.mark.usefixtures("profile_cache")
