@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.core.errors import InputError, UnknownNameError
+from nas.core.errors import InputError, RunInterrupted, UnknownNameError
 from nas.core.protocols import Batch
 from nas.pipeline.compose import load_supernet
 from nas.pipeline.config import make_config
+from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.exit_line import exit_line
 from nas.pipeline.report import write_report
 from nas.pipeline.search import SearchResult, resume_search, run_search
@@ -18,9 +19,10 @@ from nas.pipeline.search import SearchResult, resume_search, run_search
 pytestmark = pytest.mark.usefixtures("profile_cache")
 
 
-def search(supernet: Path, out: Path, **options: Any) -> SearchResult:
+def search(supernet: Path, out: Path, *, watch: Watcher = silent, **options: Any) -> SearchResult:
     return run_search(make_config({"supernet": str(supernet), "budget": 32, "out": out,
-                                   "proxy": ("synflow",), "surrogate": True, **options}))
+                                   "proxy": ("synflow",), "surrogate": True, **options}),
+                      watch=watch)
 
 
 @pytest.mark.slow
@@ -57,7 +59,14 @@ def test_scores_read_the_training_split_alone(
 
     monkeypatch.setattr("predictors.zero_cost.params.Params.__call__",
                         lambda _, model, batch, **rest: spy(model, batch, **rest))
-    search(tiny_folder, tmp_path / "run", proxy=("params",), surrogate=False, budget=4)
+
+    def until_export(event: Event) -> None:  # which takes longer than all validations
+        if event.stage == "export":
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunInterrupted, match="4 of 4 validations"):
+        search(tiny_folder, tmp_path / "run", proxy=("params",), surrogate=False, budget=4,
+               watch=until_export)
     assert seen
     assert {x.numpy().tobytes() for batch, _ in seen for x in batch} <= calibration
 
