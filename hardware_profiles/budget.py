@@ -9,7 +9,7 @@ from hardware_profiles.session import Model, TimedSession
 
 MIN_RUNS, MIN_PASSES = 30, 3  # fewer do not give a minimum or a median
 BUDGET_S = 150.0  # what the planned passes may take
-_SAMPLE = 16  # models timed for the estimate
+_SAMPLE = 16  # models timed for the estimate, at most
 _PILOT_RUNS = 3
 
 
@@ -48,7 +48,7 @@ def pilot_s(models: Mapping[str, Callable[[], bytes]], runtime: Runtime,
         ProfileError: The runtime cannot run one of these.
     """
     keys = list(models)
-    chosen = keys[::max(1, len(keys) // _SAMPLE)]
+    chosen = keys[::-(-len(keys) // _SAMPLE)]
     quick = MeasureProtocol(warm_up=1, runs=_PILOT_RUNS)
     total_ns = sum(
         int(TimedSession(Model(key, models[key]()), runtime=runtime, rng=rng)

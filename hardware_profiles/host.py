@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hardware_profiles.assemble import assemble
-from hardware_profiles.budget import affordable, pilot_s
+from hardware_profiles.budget import BUDGET_S, affordable, pilot_s
 from hardware_profiles.calibrate import MIN_NETS
 from hardware_profiles.clocks import temperature_c
 from hardware_profiles.identity import ProfileKey, generator_hash, profile_key, slug
@@ -47,6 +47,8 @@ class HostConfig:
         test_nets: Random whole networks to check on.
         protocol: How each latency is taken; None: the default for this many threads, with fewer
             runs and passes where the networks are slow.
+        budget_s: Seconds that the default protocol's planned passes may take, where `MIN_RUNS` and
+            `MIN_PASSES` of `hardware_profiles.budget` allow it.
         memory: Whether the peak memory of the whole networks is measured too, where it can be.
     """
 
@@ -57,6 +59,7 @@ class HostConfig:
     calib_nets: int = 40
     test_nets: int = 60
     protocol: MeasureProtocol | None = None
+    budget_s: float = BUDGET_S
     memory: bool = True
 
     def __post_init__(self) -> None:
@@ -65,14 +68,16 @@ class HostConfig:
                                f"many held out, not {self.calib_nets} and {self.test_nets}")
 
     def fewer_of(self, space: GeneSpace) -> "HostConfig":
-        """Returns this with fewer networks where a space has hardly more of them.
+        """Returns this with fewer networks where a space has few, and as much less time.
 
-        They are four fifths of the space then, in the same proportion: a check finds others.
+        They are a third of the space then, in the same proportion: the others have so few
+        choices that differ from theirs that measuring them, too, tells little more.
         """
         asked = self.calib_nets + self.test_nets
-        count = min(asked, max(2 * MIN_NETS, space.size * 4 // 5))
+        count = min(asked, max(2 * MIN_NETS, space.size // 3))
         calib = max(MIN_NETS, self.calib_nets * count // asked)
-        return replace(self, calib_nets=calib, test_nets=count - calib)
+        return replace(self, calib_nets=calib, test_nets=count - calib,
+                       budget_s=self.budget_s * count / asked)
 
     @property
     def runtime(self) -> Runtime:
@@ -170,7 +175,8 @@ def _protocol(config: HostConfig, models: Mapping[str, Callable[[], bytes]],
     protocol = config.protocol
     if protocol is None:
         run_s = pilot_s(models, config.runtime, derive_rng(seed, "pilot"))
-        protocol = affordable(protocol_for(config.runtime), run_s=run_s)
+        protocol = affordable(protocol_for(config.runtime), run_s=run_s,
+                              budget_s=config.budget_s)
     if journal is not None:
         journal.begin(protocol)
     return protocol

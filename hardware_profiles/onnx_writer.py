@@ -23,10 +23,16 @@ class Writer:
     rng: np.random.Generator
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
+    _shapes: dict[str, Shape] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        # Searching a graph of thousands of nodes for each of them takes seconds.
+        self._shapes = {tensor.name: tensor.shape for tensor in (
+            *self.graph.inputs, *(node.output for node in self.graph.nodes))}
 
     def source(self, node: OpSpec) -> Shape:
         """Returns the shape of a node's first input, without the batch."""
-        return self.graph.shape_of(node.inputs[0])
+        return self._shapes[node.inputs[0]]
 
     def constant(self, node: OpSpec, role: str, value: Weights) -> str:
         """Adds an initializer and returns its name."""

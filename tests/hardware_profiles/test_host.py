@@ -74,9 +74,11 @@ def test_the_shipped_space_is_predicted_within_the_gate(shipped_config):
     assert abs(held_out.bias) <= 0.02
 
 
-@pytest.mark.parametrize(("size", "nets"), [(10**9, (40, 60)), (125, (40, 60)), (56, (17, 27)),
+@pytest.mark.parametrize(("size", "nets"), [(10**9, (40, 60)), (300, (40, 60)), (56, (7, 11)),
                                             (10, (4, 4)), (3, (4, 4))])
 def test_a_small_space_gives_up_fewer_networks_and_keeps_some_for_a_check(size, nets):
-    found = HostConfig(threads=2).fewer_of(SimpleNamespace(size=size))
+    asked = HostConfig(threads=2)
+    found = asked.fewer_of(SimpleNamespace(size=size))
     assert (found.calib_nets, found.test_nets) == nets
     assert found.threads == 2
+    assert found.budget_s == pytest.approx(asked.budget_s * sum(nets) / 100)  # of 40 + 60

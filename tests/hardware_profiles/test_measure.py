@@ -150,3 +150,21 @@ def test_a_missing_or_damaged_file_is_an_error_of_one_line(tmp_path):
         with pytest.raises(ProfileError, match=r"cannot load .*bad\.onnx") as caught:
             measure_file(tmp_path / "bad.onnx", this_runtime(precision=precision))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("models", "opened"), [(3, 3), (2, 4)])
+def test_sessions_stay_open_while_the_memory_lasts(models, opened, monkeypatch):
+    data = empty_model()
+    # The process cannot be told to grow; the models count as its least.
+    monkeypatch.setattr("hardware_profiles.measure.resident_bytes", lambda: 0)
+    monkeypatch.setattr("hardware_profiles.measure.KEPT_SESSION_BYTES", models * len(data))
+    made = []
+
+    def make():
+        made.append(data)
+        return data
+
+    measure({str(key): make for key in range(3)}, runtime=this_runtime(),
+            protocol=MeasureProtocol(warm_up=1, runs=5, passes=2, max_passes=2),
+            rng=np.random.default_rng(0))
+    assert len(made) == opened  # that which was not kept, once a pass
