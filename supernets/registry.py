@@ -26,8 +26,8 @@ SUPERNETS = Registry("supernet", (
           {**_HUBERT, "config": "supernets.hubert.presets:SMALL"}),
     Entry("hubert-base", "supernets.hubert.presets:untrained_base",
           {**_HUBERT, "config": "supernets.hubert.presets:BASE"}),
-    Entry("var-fmnist", "supernets.var.untrained:fmnist",
-          {**_VAR, "config": "supernets.var.presets:FMNIST"}),
+    Entry("var-fmnist", "supernets.shipped:var_fmnist",
+          {**_VAR, "shipped": True, "config": "supernets.var.presets:FMNIST"}),
     *(Entry(f"var-d{depth}", f"supernets.var.untrained:d{depth}",
             {**_VAR, "config": f"supernets.var.presets:D{depth}"}) for depth in (16, 20, 24, 30)),
 ))

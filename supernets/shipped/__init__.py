@@ -16,3 +16,8 @@ def mobilenet_fmnist(*, device: torch.device) -> Supernet:
 def hubert_digits(*, device: torch.device) -> Supernet:
     """Returns the supernet of speech encoders that was trained on Italian and Russian prompts."""
     return load_folder(Path(__file__).parent / "hubert_digits", device=device)
+
+
+def var_fmnist(*, device: torch.device) -> Supernet:
+    """Returns the supernet that makes images, trained on Fashion-MNIST."""
+    return load_folder(Path(__file__).parent / "var_fmnist", device=device)

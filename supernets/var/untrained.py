@@ -17,4 +17,3 @@ def _untrained(name: str, *, device: "torch.device") -> Supernet:
 
 
 d16, d20, d24, d30 = (partial(_untrained, f"var-d{depth}") for depth in (16, 20, 24, 30))
-fmnist = partial(_untrained, "var-fmnist")
