@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]  # (measurements done, measurements planne
 CONTENDED = 1.1  # wall / CPU above this: other processes took the core away
 _ON_THE_CPU = (CPU, "XnnpackExecutionProvider", "DnnlExecutionProvider")
 # While the process has grown by less, sessions stay open; the rest open every pass.
-KEPT_SESSION_BYTES = 2**30
+KEPT_SESSION_BYTES = 3 * 2**28
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hardware_profiles.profile import Runtime
 from nas.core.blocks import BlockGraph
 from nas.core.rng import derive_seed
 
-KEPT_BYTES = 256 * 2**20  # of models stay in memory; more are made again when asked for
+KEPT_BYTES = 64 * 2**20  # of models stay in memory; more are made again when asked for
 
 
 def graph_models(graphs: Mapping[str, BlockGraph], *, runtime: Runtime,
