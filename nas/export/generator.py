@@ -72,6 +72,9 @@ class Generator:
                  top_p: float = 0.0, seed: int = 0, first: int = 0) -> Generated:
         """Returns images of classes: those that `supernets.var.generate` gives, token by token.
 
+        Logits agree to rounding. So a token can differ where its random number is as near to the
+        bound of two codes: about one in 10^5, and then those behind it.
+
         Args:
             labels: Classes, (B,).
             guidance: Of the last scale; it rises from 0 at the first. 0: none.

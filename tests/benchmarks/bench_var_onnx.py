@@ -1,7 +1,9 @@
 """Images of an exported VAR with ONNX Runtime and numpy, beside torch's cached generation.
 
-Each network is exported; both runtimes then make the same 64 images, whose token ids must be equal,
-and take turns at making one image, and a batch, with guidance, on one thread.
+Each network is exported; both runtimes then make the same 64 images, whose token ids are compared,
+and take turns at making one image, and a batch, with guidance, on one thread. Logits agree to
+rounding, so that a draw can differ where its random number is as near to the bound of two codes:
+such draws are counted, each behind torch's own tokens, and said apart from others.
 
     python tests/benchmarks/bench_var_onnx.py
     python tests/benchmarks/bench_var_onnx.py --supernet ./my-var --only-print
@@ -20,7 +22,11 @@ import torch
 from _report import write_report
 
 from nas.core.arch import Arch
+from nas.core.generation import image_uniforms
+from nas.core.types import IntArray
+from nas.export.drawing import Logits, drawn, filtered, undecided
 from nas.export.generator import FACTS, Generator
+from nas.export.generator_check import MARGIN
 from nas.export.generator_entry import WEIGHTS
 from nas.export.onnx import translated
 from nas.export.shared_weights import shared
@@ -73,10 +79,32 @@ def same_tokens(net: ImageSupernet, arch: Arch, generator: Generator, sampling: 
     given = np.concatenate(theirs.tokens, 1)
     whole = (wanted == given).all(1)
     difference = np.abs(ours.images.numpy() - theirs.images)[whole]
+    differing, at_bound = other_draws(generator, labels, wanted, sampling)
     return {"guidance": sampling.guidance, "top_k": sampling.top_k, "top_p": sampling.top_p,
+            "differing_draws": differing, "differing_draws_at_a_bound": at_bound,
             "images": IMAGES, "tokens": wanted.size, "equal_tokens": int((wanted == given).sum()),
             "images_with_equal_tokens": int(whole.sum()),
             "max_abs_diff_of_images": float(difference.max(initial=0.0))}
+
+
+def other_draws(generator: Generator, labels: IntArray, tokens_BL: IntArray, sampling: Sampling
+                ) -> tuple[int, int]:
+    """Returns how many tokens are drawn otherwise behind torch's own, and how many at a bound."""
+    uniforms_BL = image_uniforms(tokens_BL.shape[1], images=len(labels), seed=SEED)
+    found, begin = np.zeros(2, int), 0
+
+    def choose(_scale: int, logits_BTV: Logits) -> IntArray:
+        nonlocal begin
+        place = slice(begin, begin + logits_BTV.shape[1])
+        begin = place.stop
+        allowed = filtered(logits_BTV, top_k=sampling.top_k, top_p=sampling.top_p)
+        differs = drawn(allowed, uniforms_BL[:, place]) != tokens_BL[:, place]
+        near = undecided(allowed, uniforms_BL[:, place], margin=MARGIN)
+        found[:] += differs.sum(), (differs & near).sum()
+        return tokens_BL[:, place]
+
+    generator.run(labels, guidance=sampling.guidance, choose=choose)
+    return int(found[0]), int(found[1])
 
 
 def paired(tasks: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
@@ -139,7 +167,9 @@ def _print(key: str, found: Mapping[str, Any]) -> None:
     for one in found["tokens"]:
         print(f"  guidance {one['guidance']}, top-k {one['top_k']}, top-p {one['top_p']}: "
               f"{one['equal_tokens']} of {one['tokens']} tokens equal, "
-              f"{one['images_with_equal_tokens']} of {one['images']} images")
+              f"{one['images_with_equal_tokens']} of {one['images']} images; "
+              f"{one['differing_draws']} other draws, {one['differing_draws_at_a_bound']} of them "
+              "at a bound")
     for one in found["speed"]:
         print(f"  batch {one['batch']}: ONNX Runtime {one['onnxruntime_seconds_per_image']:.4f} s "
               f"an image, torch {one['torch_seconds_per_image']:.4f} s, ratio "
