@@ -2,7 +2,8 @@
 
 Feature-FID, precision, recall and class accuracy are of 2,000 generated images against the 10,000
 test images, by the shipped classifier's 64 features, for three seeds (one where caches are of 16
-bits). They cannot be compared with figures of Inception. A picture of samples goes to docs/images. Fashion-MNIST lies where Debian's dataset-fashion-mnist puts it.
+bits). They cannot be compared with figures of Inception. A picture of samples goes to docs/images.
+Fashion-MNIST lies where Debian's dataset-fashion-mnist puts it.
 
     python tests/benchmarks/bench_var_quality.py
 """
