@@ -57,7 +57,7 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     settings = {"supernet": "var-fmnist", "device": "host", "searcher": args.searcher,
-                "objectives": "error,latency_ms,kv_bytes", "budget": args.budget, "seed": 0}
+                "objectives": ("error", "latency_ms", "kv_bytes"), "budget": args.budget, "seed": 0}
     points = searched(args.run, settings)
     parts = compose(make_config({**settings, "out": args.run}), watch=silent)
     bench = Bench()

@@ -1,10 +1,10 @@
 """Trains the shipped `var-fmnist` on Fashion-MNIST's 60,000 images, stage by stage; resumable.
 
 Stages, in this order: `classifier` (the feature net), `vae` (the multi-scale VQVAE), `tokens` (all
-images as token maps), `var` (the transformer and its depth subnets), `folder` (what is shipped).
-Checkpoints and logs are kept in the work folder: a stage that was stopped goes on there. This is
-`nas train --supernet var-fmnist` with a cheap start, whose phases no option has: VARiant's authors
-start with a net that is trained already.
+images as token maps), `var` (the transformer and its depth subnets), `folder` (what is shipped),
+`report` (losses). Checkpoints and logs are kept in the work folder: a stage that was stopped goes
+on there. `nas train --supernet var-fmnist` does the same but for a phase of the whole net alone,
+which VARiant's start with a trained net stands for here.
 
     python tests/benchmarks/train_var_fmnist.py vae --work DIR --threads 2
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _report import write_report
 
 from nas.core.rng import derive_rng
 from nas.pipeline.device import keep_freed_memory
@@ -166,8 +167,24 @@ def run_folder(images: Path, work: Path, *, weights: str = "var.pt") -> None:
         "draw": DRAW, "versions": {name: version(name) for name in ("nas-service", "torch")}})
 
 
+def run_report(images: Path, work: Path) -> None:
+    """Writes docs/benchmarks/var_training.json: losses and minutes of both trainings."""
+    del images
+    figures = {"phases": list(map(repr, PHASES)), "draw": DRAW}
+    for name in ("vae", "var"):
+        rows = list(map(json.loads, (work / f"{name}.log").read_text().splitlines()))
+        # A stopped training's clock starts again.
+        seconds = sum(a["s"] for a, b in zip(rows, [*rows[1:], {"s": 0}], strict=True)
+                      if b["s"] < a["s"])
+        last = {row["step"]: row["loss"] for row in rows}
+        figures[name] = {"minutes": round(seconds / 60, 1), "steps": rows[-1]["of"],
+                         "loss_at_step": {step: loss for step, loss in last.items()
+                                          if step % 250 == 0 or step == rows[-1]["of"]}}
+    print(write_report("var_training", figures, seed=SEED))
+
+
 STAGES = {"classifier": run_classifier, "vae": run_vae, "tokens": run_tokens, "var": run_var,
-          "folder": run_folder}
+          "folder": run_folder, "report": run_report}
 
 
 def main() -> None:
