@@ -13,20 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 from _report import write_report
+from _var import BRIDGE, SHIPPED
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.core.arch import Arch
 from nas.pipeline.device import keep_freed_memory
+from supernets.folder import load_folder
 from supernets.var.generate import generate
-from supernets.var.presets import FMNIST, VAE_FMNIST
+from supernets.var.image_supernet import ImageSupernet
+from supernets.var.presets import FMNIST
 from supernets.var.sampling import Sampling, drawn, filtered, guided, image_uniforms, strength_at
 from supernets.var.space import full_arch, variant_arch
 from supernets.var.supernet import TeacherForced, VarSupernet
 from supernets.var.vae import MultiScaleVqvae
 
-SEED, BRIDGE = 0, 4
-ROUNDS = {1: 60, 32: 10}
+SEED = 0
+ROUNDS = {1: 30, 32: 6}
 SAMPLING = Sampling(guidance=1.5, top_k=0, top_p=0.96)
 WHOLE = full_arch(FMNIST)
 
@@ -73,6 +76,13 @@ def recomputed(net: VarSupernet, vae: MultiScaleVqvae, labels_B: Tensor, arch: A
     return torch.cat(tokens, 1)
 
 
+def shared_tokens(net: VarSupernet, vae: MultiScaleVqvae, labels_B: Tensor, arch: Arch) -> float:
+    """Returns the share of tokens that are equal with and without caches: all but for rounding."""
+    made = generate(net, vae, labels_B, arch, sampling=SAMPLING, seed=SEED)
+    equal_BL = torch.cat(made.tokens, 1) == recomputed(net, vae, labels_B, arch)
+    return float(equal_BL.double().mean())
+
+
 class Plain(nn.Module):
     """The whole net as anyone would write it: all layers in a loop, one mask."""
 
@@ -116,9 +126,9 @@ def steps(net: VarSupernet) -> dict[str, Any]:
 def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    net = VarSupernet(FMNIST, generator=torch.Generator().manual_seed(SEED)).eval()
-    vae = MultiScaleVqvae(VAE_FMNIST).eval()
+    found = load_folder(SHIPPED)
+    assert isinstance(found, ImageSupernet)
+    net, vae = found.net, found.vae
     archs = {"d16": WHOLE, **{f"d{depth}": variant_arch(FMNIST, bridge=BRIDGE, depth=depth)
                               for depth in FMNIST.depths}}
 
@@ -128,15 +138,13 @@ def main() -> None:
     def remaking(arch: Arch, labels_B: Tensor) -> Callable[[], object]:
         return lambda: recomputed(net, vae, labels_B, arch)
 
-    figures: dict[str, Any] = {"bridge": BRIDGE, "weights": "random: they do not change the speed",
-                               "training_step": steps(net)}
+    figures: dict[str, Any] = {"bridge": BRIDGE, "training_step": steps(net)}
     for batch, rounds in ROUNDS.items():
         labels_B = torch.arange(batch) % FMNIST.classes
         with torch.no_grad():
-            for arch in archs.values():  # the same images, whichever way
-                made = generate(net, vae, labels_B, arch, sampling=SAMPLING, seed=SEED)
-                assert torch.equal(torch.cat(made.tokens, 1), recomputed(net, vae, labels_B, arch))
+            same = {name: shared_tokens(net, vae, labels_B, arch) for name, arch in archs.items()}
             figures[f"batch_{batch}"] = {
+                "tokens_equal": same,
                 "depths": timed({name: making(arch, labels_B) for name, arch in archs.items()},
                                 rounds, "d16"),
                 "recomputation": {name: timed(
