@@ -158,7 +158,7 @@ def run_folder(images: Path, work: Path, *, weights: str = "var.pt") -> None:
     real = real_images(classifier, torch.cat([x for x, _ in task.batches("search")]))
     save_supernet(out, load_var(work / weights, FMNIST), load_vae(work / "vae.pt", VAE_FMNIST),
                   classifier, splits, real.statistics, provenance={
-        "trained_by": "tests/benchmarks/train_var_fmnist.py",
+        "trained_by": "tests/benchmarks/train_var_fmnist.py", "labels": list(task.labels),
         "images": "Fashion-MNIST (Zalando, MIT licence): 60,000 to learn from; token maps and "
                   "features of test images to validate on",
         "recipes": {"vae": repr(VAE_RECIPE), "var": repr(VAR_RECIPE),
