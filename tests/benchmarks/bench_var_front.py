@@ -30,7 +30,7 @@ from supernets.var.space import build_space, variant_arch
 
 SPACE = build_space(FMNIST)
 MEMBERS = {f"N={bridge} d={depth}": variant_arch(FMNIST, bridge=bridge, depth=depth)
-           for bridge, depth in ((4, 2), (4, 4))}
+           for bridge, depth in ((4, 2), (3, 2), (2, 2))}
 LIMITS = {"no slower": "latency_ms", "no more cache": "kv_bytes"}
 
 
