@@ -29,10 +29,7 @@ MakeSupernet = Callable[[Task], MobileNetSupernet]
 
 
 def pytest_runtest_setup() -> None:
-    """Lets torch read the sources of its ONNX operators once, not once more for each export.
-
-    They are 500, and a fifth of the time that the export of a small network takes.
-    """
+    """Lets torch read the sources of its ONNX operators once, not once more for each export."""
     registry = getattr(sys.modules.get("torch.onnx._internal.exporter._registration"),
                        "ONNXRegistry", None)
     if inspect.ismethod(read := getattr(registry, "from_torchlib", None)):

@@ -73,7 +73,7 @@ class Generator:
         """Returns images of classes: those that `supernets.var.generate` gives, token by token.
 
         Logits agree to rounding. So a token can differ where its random number is as near to the
-        bound of two codes: about one in 10^5, and then those behind it.
+        bound of two codes, and then those behind it.
 
         Args:
             labels: Classes, (B,).

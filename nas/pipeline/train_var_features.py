@@ -4,7 +4,6 @@ A kill costs an epoch at most.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -12,13 +11,11 @@ from nas.core.errors import DataError
 from nas.pipeline.train_request import TrainRequest
 from nas.pipeline.train_var_images import VarImages
 from nas.pipeline.train_var_nets import round_to_half
-from supernets.training.checkpoint import Checkpoint
-from supernets.training.plain import BATCH_SIZE, PlainFit
+from supernets.training.plain import BATCH_SIZE
 from supernets.var.classifier import ClassifierConfig, FeatureClassifier
-from supernets.var.classifier_training import AUGMENTATION, default_recipe, image_task
+from supernets.var.classifier_training import default_recipe, image_task, train_classifier
 from supernets.var.metrics import FeatureStatistics, feature_statistics
 
-_STAGE = "classifier"
 _BATCH = 256  # images
 
 
@@ -37,32 +34,13 @@ def trained_classifier(request: TrainRequest, config: ClassifierConfig, images: 
         EvaluationError: A loss that is not finite, or not enough memory.
         OSError: The checkpoint cannot be written.
     """
-    recipe = default_recipe(seed=request.seed)
-    fit = PlainFit(task=image_task(config, {"train_calib": images.validated["train_calib"]},
-                                   device=images.task.device),
-                   recipe=recipe, images=images.training, augmentation=AUGMENTATION,
-                   batch_size=min(BATCH_SIZE, len(images.training.labels)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
-        net = FeatureClassifier(config)
-    training = fit(net, seed=request.seed)
-    found: dict[str, Any] = {}
-    checkpoint = Checkpoint(path=request.prepared[_STAGE], identity={
-        "seed": request.seed, "classifier": repr(config), **fit.identity()})
-
-    def load(state: Any) -> None:
-        training.load(state["training"])
-        found.update(state["result"])
-
-    checkpoint.read(load)
-    on_epoch(training.done, recipe.epochs)
-    while training.done < recipe.epochs:
-        found = training.advance().state_dict()
-        checkpoint.write({"training": training.state(), "result": found})
-        on_epoch(training.done, recipe.epochs)
-    net.load_state_dict(found)
+    net = train_classifier(
+        config, images.training, recipe=default_recipe(seed=request.seed),
+        batch_size=min(BATCH_SIZE, len(images.training.labels)),
+        calibration=images.validated["train_calib"], device=images.task.device,
+        checkpoint=request.prepared["classifier"], on_epoch=on_epoch)
     round_to_half(net)  # as it is stored, so that statistics are of the same features
-    return net.eval().requires_grad_(False)
+    return net.requires_grad_(False)
 
 
 def classifier_figures(net: FeatureClassifier, images: VarImages) -> str:

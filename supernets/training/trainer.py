@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from nas.core.arch import Arch
 from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Supernet, Task
 from nas.core.rng import derive_rng
+from nas.core.space import GeneSpace
 from supernets.training.board import Board
 from supernets.training.checkpoint import Checkpoint
 from supernets.training.data import Batches
@@ -81,10 +82,20 @@ class Validated:
     results: Mapping[str, Mapping[str, float]]
 
 
+class Trainable(Protocol):
+    """What is trained: an `nn.Module` whose subnet is an argument; a `Supernet` is one."""
+
+    @property
+    def space(self) -> GeneSpace:
+        """Of the architectures."""
+
+    def __call__(self, inputs: Any, arch: Arch) -> Any: ...
+
+
 Forward = Callable[[Any, Any, Arch], Any]  # supernet, inputs, architecture → outputs
 
 
-def _call(supernet: Supernet, inputs: Any, arch: Arch) -> Any:
+def _call(supernet: Trainable, inputs: Any, arch: Arch) -> Any:
     return supernet(inputs, arch)
 
 
@@ -97,7 +108,8 @@ class Trainer:
 
     Attributes:
         supernet: Any that is an `nn.Module`; trained in place, where it lies.
-        task: Of the batches; validates. It may be None where nothing is validated.
+        task: Of the batches; validates, and then the supernet is a `Supernet`. It may be None
+            where nothing is validated.
         data: The batches.
         config: How.
         checkpoint: File of the checkpoints; read first if it exists.
@@ -120,7 +132,7 @@ class Trainer:
         InputError: A validation without a task.
     """
 
-    supernet: Supernet
+    supernet: Trainable
     task: Task | None
     data: Batches
     config: TrainConfig
@@ -229,7 +241,7 @@ class _Run:
         if trainer.validation is not None and trainer.task is not None:
             # By all processes alike: others would wait at their next step, and not for ever.
             with self._updates.averaged():
-                results = trainer.validation(trainer.supernet, trainer.task)
+                results = trainer.validation(cast(Supernet, trainer.supernet), trainer.task)
             if board is not None:
                 board.validation(self._step, results)
             if trainer.on_validation is not None and self._processes.is_first:

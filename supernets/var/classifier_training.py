@@ -1,14 +1,17 @@
 """Trains the feature net on labelled images, as any plain network is trained here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 from supernets.tasks.splits import balanced
-from supernets.training.data import Augmentation, TrainingData
-from supernets.training.plain import BATCH_SIZE, PlainTraining
+from supernets.training.checkpoint import Checkpoint
+from supernets.training.data import Augmentation
+from supernets.training.plain import BATCH_SIZE, PlainFit
 from supernets.training.recipe import Recipe
 from supernets.var.classifier import ClassifierConfig, FeatureClassifier
 
@@ -35,39 +38,59 @@ def image_task(config: ClassifierConfig, splits: dict[str, LabelledImages], *,
 
 
 def train_classifier(config: ClassifierConfig, images: LabelledImages, *, recipe: Recipe,
-                     batch_size: int = BATCH_SIZE, device: torch.device | None = None,
-                     progress: Callable[[int], None] | None = None) -> FeatureClassifier:
-    """Returns a trained feature net in evaluation mode.
+                     batch_size: int = BATCH_SIZE, calibration: LabelledImages | None = None,
+                     device: torch.device | None = None, checkpoint: Path | None = None,
+                     on_epoch: Callable[[int, int], None] | None = None) -> FeatureClassifier:
+    """Returns a trained feature net in evaluation mode, from its checkpoint if there is one.
 
-    It is a pure function of its arguments on a CPU with a number of threads.
+    It is a pure function of its arguments on a CPU with a number of threads, stopped or not.
 
     Args:
         config: Sizes.
-        images: Trained on; a balanced subset of them sets the batch norms.
+        images: Trained on.
         recipe: How; its seed draws the initial weights too.
         batch_size: Of each step.
+        calibration: Sets the batch norms; None: a balanced subset of the images.
         device: Where it trains.
-        progress: Called with the number of epochs done after each.
+        checkpoint: File of the state after each epoch; None: none is kept.
+        on_epoch: Called with the epochs done and those in all, at the start and after each.
 
     Raises:
-        DataError: Fewer images than one batch, images of another size or a label without a class.
+        DataError: Fewer images than one batch, images of another size or a label without a class;
+            or a checkpoint that is damaged or of another training.
         EvaluationError: A loss that is not finite, or not enough memory.
+        OSError: The checkpoint cannot be written.
     """
-    rng = np.random.default_rng(recipe.seed)
-    calibration = balanced(images, min(_CALIBRATION, len(images.labels)), rng) \
-        if len(images.labels) > _CALIBRATION else images
-    task = image_task(config, {"train_calib": calibration}, device=device)
+    task = image_task(config, {"train_calib": calibration or _some(images, recipe.seed)},
+                      device=device)
+    fit = PlainFit(task=task, recipe=recipe, images=images, augmentation=AUGMENTATION,
+                   batch_size=batch_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = FeatureClassifier(config).to(task.device)
-    data = TrainingData(task=task, data=images, batch_size=batch_size, seed=recipe.seed,
-                        augmentation=AUGMENTATION)
-    training = PlainTraining(net, task=task, data=data, recipe=recipe)
-    trained = net
-    for epoch in range(recipe.epochs):
-        found = training.advance()
-        assert isinstance(found, FeatureClassifier)
-        trained = found
-        if progress is not None:
-            progress(epoch + 1)
-    return trained.eval()
+        net = FeatureClassifier(config)
+    training = fit(net, seed=recipe.seed)
+    found: dict[str, Any] = {}
+    kept = None if checkpoint is None else Checkpoint(path=checkpoint, identity={
+        "seed": recipe.seed, "classifier": repr(config), **fit.identity()})
+
+    def load(state: Mapping[str, Any]) -> None:
+        training.load(state["training"])
+        found.update(state["result"])
+
+    if kept is not None:
+        kept.read(load)
+    told = on_epoch or (lambda _done, _total: None)
+    told(training.done, recipe.epochs)
+    while training.done < recipe.epochs:
+        found = training.advance().state_dict()
+        if kept is not None:
+            kept.write({"training": training.state(), "result": found})
+        told(training.done, recipe.epochs)
+    net.load_state_dict(found)
+    return net.eval()
+
+
+def _some(images: LabelledImages, seed: int) -> LabelledImages:
+    if len(images.labels) <= _CALIBRATION:
+        return images
+    return balanced(images, _CALIBRATION, np.random.default_rng(seed))

@@ -160,7 +160,7 @@ def train_depths(net: VarSupernet, data: TokenBatches, schedule: DepthSchedule, 
     Raises:
         DataError, InputError, EvaluationError, OSError: See `Trainer.run`.
     """
-    Trainer(supernet=net, task=None, data=data, config=config, checkpoint=checkpoint,  # type: ignore[arg-type]
+    Trainer(supernet=net, task=None, data=data, config=config, checkpoint=checkpoint,
             rule=schedule, criterion=TokenLoss(smoothing=config.label_smoothing), teach=taught,
             origin={**(origin or {}), "vae": repr(data.vae.config)},
             on_step=on_step, on_epoch=on_epoch).run()

@@ -185,7 +185,7 @@ def train_vae(vae: MultiScaleVqvae, data: Batches, *, config: TrainConfig, check
     steps = config.epochs * data.checked_steps_per_epoch() // config.accumulation
     learner = VaeLearner(vae, revive_every=revive_every, revive_until=int(revived * steps))
     learner.to(next(vae.parameters()).device)
-    Trainer(supernet=learner, task=None, data=data, config=config, checkpoint=checkpoint,  # type: ignore[arg-type]
+    Trainer(supernet=learner, task=None, data=data, config=config, checkpoint=checkpoint,
             rule=Largest(), criterion=loss or VaeLoss(),
             origin={**(origin or {}), "vae": repr(vae.config),
                     "revive": f"{revive_every} {revived}"},
