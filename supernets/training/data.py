@@ -12,6 +12,7 @@ import numpy as np
 from nas.core.errors import DataError, InputError
 from nas.core.protocols import Batch
 from nas.core.rng import derive_rng
+from nas.core.types import IntArray
 from supernets.tasks.idx import ImageArray
 from supernets.tasks.image_classification import ImageClassification, LabelledImages
 
@@ -42,6 +43,50 @@ class Batches(Protocol):
         Raises:
             DataError: Data that does not fit the task or cannot be read.
         """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shuffled:
+    """Which images each batch has, where all lie in memory: another order in every epoch.
+
+    Attributes:
+        images: How many there are.
+        batch_size: Of each batch.
+        seed: Of the orders.
+
+    Raises:
+        InputError: A batch size below 1.
+    """
+
+    images: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch size {self.batch_size} must be positive")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass."""
+        return self.images // self.batch_size
+
+    def checked_steps_per_epoch(self) -> int:
+        """Returns the full batches in one pass, of which there must be one.
+
+        Raises:
+            DataError: There is none.
+        """
+        if self.steps_per_epoch == 0:
+            raise DataError(f"{self.images} images are fewer than one batch of {self.batch_size}; "
+                            "use a smaller batch")
+        return self.steps_per_epoch
+
+    def rows(self, step: int) -> IntArray:
+        """Returns the images (batch_size,) of one step, counted over all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = derive_rng(self.seed, "shuffle", index=epoch).permutation(self.images)
+        return order[position * self.batch_size:(position + 1) * self.batch_size]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,13 +150,16 @@ class TrainingData:
     augmentation: Augmentation | None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch size {self.batch_size} must be positive")
+        _ = self._shuffled  # checks the batch size
+
+    @property
+    def _shuffled(self) -> Shuffled:
+        return Shuffled(images=len(self.data.labels), batch_size=self.batch_size, seed=self.seed)
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in one pass."""
-        return len(self.data.labels) // self.batch_size
+        return self._shuffled.steps_per_epoch
 
     def checked_steps_per_epoch(self) -> int:
         """Returns the full batches in one pass, of which there must be one.
@@ -119,10 +167,7 @@ class TrainingData:
         Raises:
             DataError: There is none.
         """
-        if self.steps_per_epoch == 0:
-            raise DataError(f"{len(self.data.labels)} images are fewer than one batch of "
-                            f"{self.batch_size}; use a smaller batch")
-        return self.steps_per_epoch
+        return self._shuffled.checked_steps_per_epoch()
 
     def identity(self) -> dict[str, int | str]:
         """Returns what must be equal for a training to be continued; the task is not in it."""
@@ -137,9 +182,7 @@ class TrainingData:
         Raises:
             DataError: Images that are not of the task's size, or a label that it has not.
         """
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order = derive_rng(self.seed, "shuffle", index=epoch).permutation(len(self.data.labels))
-        rows = order[position * self.batch_size:(position + 1) * self.batch_size]
+        rows = self._shuffled.rows(step)
         images = self.data.images[rows]
         if self.augmentation is not None:
             images = self.augmentation(images, derive_rng(self.seed, "augment", index=step))

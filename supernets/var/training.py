@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.core.errors import DataError, InputError
-from nas.core.rng import derive_rng
+from nas.core.errors import DataError
 from supernets.tasks.visual_generation import TokenMaps
+from supernets.training.data import Shuffled
 from supernets.training.distill import Loss
 from supernets.training.trainer import Progress, TrainConfig, Trainer
 from supernets.var.depth_schedule import DepthSchedule
@@ -69,13 +69,16 @@ class TokenBatches:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch size {self.batch_size} must be positive")
+        _ = self._shuffled  # checks the batch size
+
+    @property
+    def _shuffled(self) -> Shuffled:
+        return Shuffled(images=len(self.maps), batch_size=self.batch_size, seed=self.seed)
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in one pass."""
-        return len(self.maps) // self.batch_size
+        return self._shuffled.steps_per_epoch
 
     def checked_steps_per_epoch(self) -> int:
         """Returns the full batches in one pass, of which there must be one.
@@ -83,10 +86,7 @@ class TokenBatches:
         Raises:
             DataError: There is none.
         """
-        if self.steps_per_epoch == 0:
-            raise DataError(f"{len(self.maps)} images are fewer than one batch of "
-                            f"{self.batch_size}; use a smaller batch")
-        return self.steps_per_epoch
+        return self._shuffled.checked_steps_per_epoch()
 
     def identity(self) -> dict[str, int | str]:
         """Returns what must be equal for a training to be continued."""
@@ -96,9 +96,7 @@ class TokenBatches:
 
     def batch(self, step: int) -> tuple[TeacherForced, Tensor]:
         """Returns what the transformer reads, and the tokens (B, L) int64 that it is to say."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order = derive_rng(self.seed, "shuffle", index=epoch).permutation(len(self.maps))
-        rows = order[position * self.batch_size:(position + 1) * self.batch_size]
+        rows = self._shuffled.rows(step)
         return teacher_forced(self.vae, self.maps.tokens_NL[rows], self.maps.labels_N[rows])
 
 
