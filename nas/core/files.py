@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,18 @@ def write_synced(path: Path, data: bytes) -> None:
     Raises:
         OSError: Naming the file.
     """
+    write_chunks(path, (data,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Writes a file piece by piece, as one comes over a wire, and waits until it is on the disk.
+
+    Raises:
+        OSError: Naming the file.
+    """
     with _named(path), path.open("wb") as file:
-        file.write(data)
+        for chunk in chunks:
+            file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
 

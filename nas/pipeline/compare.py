@@ -20,8 +20,9 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.going_on import says_how_to_go_on
 from nas.pipeline.kept import KeptOutcomes
 from nas.pipeline.latency_note import place
+from nas.pipeline.result import SearchResult
 from nas.pipeline.run_dir import RunDir
-from nas.pipeline.search import SearchResult, device_facts, inputs, versions
+from nas.pipeline.search import device_facts, inputs, versions
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from nas.pipeline.going_on import says_how_to_go_on
 from nas.pipeline.latency_note import free_sizes, latency_note, place
 from nas.pipeline.picture import draw_front
 from nas.pipeline.report import write_report
+from nas.pipeline.result import SearchResult
 from nas.pipeline.run_dir import RunDir
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
@@ -44,19 +45,6 @@ from nas.search.stopping import StopRule, any_of, patience, target, time_limit
 from supernets.tasks.probed_speech import ProbedSpeech
 
 VERSIONS = ("nas-service", "torch", "timm", "optuna", "onnx", "onnxruntime", "numpy")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """A finished search.
-
-    Attributes:
-        run_dir: Its folder.
-        payload: The contents of ``pareto.json``.
-    """
-
-    run_dir: Path
-    payload: Mapping[str, Any]
 
 
 def run_search(config: SearchConfig, *, watch: Watcher = silent) -> SearchResult:
