@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +12,8 @@ from nas.core.protocols import Batch, Supernet, ZeroCostProxy
 from nas.core.rng import derive_rng, derive_seed
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
+from nas.core.types import Weights as Weights
 from nas.evaluation.fresh import initialise
-
-Weights = Literal["fresh", "inherited"]
 
 
 class ProxyScores:

@@ -22,7 +22,7 @@ from nas.pipeline.kept import KeptOutcomes
 from nas.pipeline.latency_note import place
 from nas.pipeline.result import SearchResult
 from nas.pipeline.run_dir import RunDir
-from nas.pipeline.search import device_facts, inputs, versions
+from nas.pipeline.search import device_facts, inputs, trial_values, versions
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 
@@ -91,7 +91,8 @@ def _compare(run: RunDir, config: SearchConfig, first: Parts, watch: Watcher,
         for name, seed in runs:
             def on_outcome(outcome: Outcome, note: str = f"{name}, seed {seed}") -> None:
                 finished.append(outcome)
-                watch(Event("compare", len(finished), total, note))
+                watch(Event("compare", len(finished), total, note,
+                            trial_values(outcome, run=note)))
 
             found[name].append(_run(run, _single(config, name, seed), first, executor, watch,
                                     on_outcome))

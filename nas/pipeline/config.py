@@ -1,6 +1,8 @@
 """What a search is asked to do: a frozen value, written to ``config.toml`` and read back."""
 
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -30,6 +32,7 @@ EXECUTION = ("executor", "workers", "gpus_per_trial", "ray_address", "attempts")
 # What a ledger knows by the digest of what was read: see `nas.pipeline.search.inputs`.
 DATA = ("data", "pattern", "field", "search_speakers", "test_speakers", "resample")
 _SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
+_SHOWN = 200  # characters of a wrong value
 
 # What is different by default where networks are trained.
 TRAINED = {"searcher": "optuna-tpe", "executor": "tune"}
@@ -213,13 +216,38 @@ def validated(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = str(first["msg"]).removeprefix("Value error, ")
-        if not first["loc"]:  # options that contradict each other: the message names them
-            raise InputError(message) from None
-        name = str(first["loc"][0])
-        option = f"--{_SINGULAR.get(name, name)}".replace("_", "-")
-        raise InputError(f"{option}: {message} (got {first['input']!r})") from None
+        raise InputError(first_wrong(error.errors()).message) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What is wrong with the values of a configuration.
+
+    Attributes:
+        message: The line that users are told.
+        field: Whose value it is; None: values that contradict each other.
+    """
+
+    message: str
+    field: str | None
+
+
+def first_wrong(errors: Sequence[Mapping[str, Any]]) -> Wrong:
+    """Returns the first thing that is wrong.
+
+    Args:
+        errors: As pydantic gives them; each location begins with the name of a value.
+    """
+    first = errors[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:  # options that contradict each other: the message names them
+        return Wrong(message, None)
+    name = str(first["loc"][0])
+    option = f"--{_SINGULAR.get(name, name)}".replace("_", "-")
+    value = repr(first["input"])
+    if len(value) > _SHOWN:
+        value = f"{value[:_SHOWN]}…"
+    return Wrong(f"{option}: {message} (got {value})", name)
 
 
 def read_config(path: Path) -> dict[str, Any]:

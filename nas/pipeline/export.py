@@ -1,6 +1,6 @@
 """The use-case of `nas export`, and the last step of a search: a validated network → a bundle."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nas.export.opened import OpenedBundle, open_bundle
 from nas.pipeline.compose import searched_supernet
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.events import Event, Watcher, silent
+from nas.pipeline.extras import Extras as Extras
 from nas.pipeline.generator import with_generator
 from nas.pipeline.int8 import quantise
 from nas.pipeline.latency_note import latency_note
@@ -55,42 +56,6 @@ class Bundle:
         """How the network was trained after the search, as JSON values; None: it was not."""
         entry = self.manifest.finetuned
         return None if entry is None else entry.model_dump()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Extras:
-    """Files that a bundle has beside those of every bundle.
-
-    Attributes:
-        int8: Whether to add the int8 file.
-        calibration: Images that its ranges come from: see `nas.pipeline.calibration`.
-        features: Whether to add the feature file.
-        indices: Of the stages in it, as timm counts them; None for all.
-        example: What the script that runs the network takes, ``"wav"``; None for no script.
-
-    Raises:
-        InputError: Images or stages for a file that is not asked for, or another example.
-    """
-
-    int8: bool = False
-    calibration: Path | None = None
-    features: bool = False
-    indices: Sequence[int] | None = None
-    example: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.calibration is not None and not self.int8:
-            raise InputError("--calibration is for --precision int8; give both or none")
-        if self.indices is not None and not self.features:
-            raise InputError("--out-indices is for --features; give both or none")
-        if self.example not in (None, "wav"):
-            raise InputError(f"--example {self.example}: there is one that takes a wav file; give "
-                             "--example wav")
-
-    @property
-    def any(self) -> bool:
-        """Whether there is something to add."""
-        return self.int8 or self.features or self.example is not None
 
 
 def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None = None,

@@ -1,11 +1,14 @@
 """What was validated: the best of it, how much it is, and what it cost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from nas.core.pareto import non_dominated
+import numpy as np
+
+from nas.core.pareto import hypervolume, non_dominated
 from nas.core.problem import Objective, minimized
 from nas.core.trial import Outcome
+from nas.core.types import FloatArray
 
 
 def pareto_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -14,10 +17,46 @@ def pareto_front(objectives: Sequence[Objective], outcomes: Sequence[Outcome]) -
     Failed ones and those without a full validation are left out, so the front may be empty.
     """
     good = [outcome for outcome in outcomes if outcome.final]
-    values = minimized(objectives, [outcome.metrics for outcome in good])
-    order = {id(outcome): tuple(row) for outcome, row in zip(good, values.tolist(), strict=True)}
-    front = [outcome for outcome, keep in zip(good, non_dominated(values), strict=True) if keep]
-    return sorted(front, key=lambda outcome: order[id(outcome)])
+    return [good[row] for row in front_rows(objectives, [outcome.metrics for outcome in good])]
+
+
+def front_rows(objectives: Sequence[Objective],
+               metrics: Sequence[Mapping[str, float]]) -> list[int]:
+    """Returns which of some full validations no other dominates, best first objective first.
+
+    Raises:
+        EvaluationError: A metric is missing or not finite.
+    """
+    values = minimized(objectives, metrics)
+    rows: list[int] = np.flatnonzero(non_dominated(values)).tolist()
+    return sorted(rows, key=lambda row: tuple(values[row].tolist()))
+
+
+def hypervolume_history(objectives: Sequence[Objective], metrics: Sequence[Mapping[str, float]]
+                        ) -> tuple[list[float], FloatArray]:
+    """Returns the hypervolume after each of some full validations, and the reference point.
+
+    The reference is the worst value of each objective among them all. Values are shares of the
+    box between the reference and the best value of each objective.
+
+    Args:
+        objectives: What is traded.
+        metrics: Of each validation, ≥ 1, in the order of trial ids.
+
+    Raises:
+        EvaluationError: A metric is missing or not finite.
+    """
+    values = minimized(objectives, metrics)
+    reference, ideal = values.max(axis=0), values.min(axis=0)
+    box = float(np.prod(reference - ideal))
+    history, front, volume = [], values[:0], 0.0
+    for row in values:
+        if not (front <= row).all(axis=1).any():  # else it adds nothing
+            grown = np.vstack([front, row])
+            front = grown[non_dominated(grown)]
+            volume = hypervolume(front, reference) / box if box else 0.0
+        history.append(volume)
+    return history, reference
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas.core.errors import EvaluationError, InputError, RunInterrupted
 from nas.core.files import replace_file
@@ -16,12 +15,13 @@ from nas.core.locks import locked
 from nas.core.protocols import ZeroCostProxy
 from nas.core.rng import derive_rng
 from nas.core.types import FloatArray
-from nas.evaluation.proxy_scores import Weights
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.proxies import load_proxy
 from nas.pipeline.rank_candidates import Candidates, plain_models, supernet_candidates
 from nas.pipeline.rank_picture import draw_ranking
+from nas.pipeline.rank_request import MIN_NETWORKS
+from nas.pipeline.rank_request import RankRequest as RankRequest
 from nas.pipeline.rank_store import TRUTH, RankStore
 from predictors.ranking.aggregate import borda
 from predictors.ranking.labels import load_labels
@@ -30,43 +30,6 @@ from predictors.ranking.metrics import kendall, spearman
 VALIDATION = "validation"
 PICTURE = "rank.png"
 BEST = 10  # networks listed
-MIN_NETWORKS = 3  # below, an order says nothing
-
-
-class RankRequest(BaseModel):
-    """One ranking.
-
-    Attributes:
-        supernet: Whose networks are drawn, where no `models` are given.
-        models: Plain models to rank instead, ``timm:NAME`` each.
-        proxies: Names or ``module:attribute``.
-        n: Networks drawn from the supernet's space.
-        against: ``"validation"`` with inherited weights, a file of labels (higher is better) by
-            digest or model, or None: nothing to compare with.
-        weights: In which the networks of a supernet are scored.
-        batch: Inputs that each score is computed on.
-        seed: Of the networks drawn, initialisation and resampling.
-        out: Folder of scores and picture; a ranking that was stopped there goes on.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    supernet: str = "mobilenet-fmnist"
-    models: tuple[str, ...] = ()
-    proxies: tuple[str, ...] = ("gradsign", "naswot", "synflow")
-    n: int = Field(default=200, ge=MIN_NETWORKS)
-    against: str | None = None
-    weights: Weights = "fresh"
-    batch: int = Field(default=32, ge=1)
-    seed: int = Field(default=0, ge=0)
-    out: Path = Path("rank")
-
-    @field_validator("proxies", "models")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names):
-            raise ValueError("a name comes twice")
-        return names
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ def _search(run: RunDir, config: SearchConfig, parts: Parts, watch: Watcher,
     def on_outcome(outcome: Outcome) -> None:
         finished.append(outcome)
         watch(Event("search", whole_cost(finished), config.budget,
-                    _note(outcome, quality_of(parts.supernet.task))))
+                    _note(outcome, quality_of(parts.supernet.task)),
+                    trial_values(outcome, counts=_counts(parts, finished))))
 
     storage, study_name = run.ledger(config)
     with (says_how_to_go_on(run.path, lambda: f"{whole_cost(finished)} of {config.budget} "
@@ -188,10 +189,24 @@ def _note(outcome: Outcome, quality: Quality) -> str:
             f"{outcome.metrics['latency_ms']:.3f} ms")
 
 
+def trial_values(outcome: Outcome, **more: Any) -> dict[str, Any]:
+    """Returns what came of a trial as JSON values, for `nas.pipeline.events.Event`.
+
+    Args:
+        outcome: Of the trial.
+        more: JSON values to go with it, such as the counts of the search so far.
+    """
+    return {"id": outcome.trial.id, **_point(outcome), "final": outcome.final,
+            "error": outcome.error, **more}
+
+
+def _counts(parts: Parts, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    exits = dict(parts.searcher.counts)
+    return {"sampled": exits.pop("sampled"), "early_exits": exits, **count_outcomes(outcomes)}
+
+
 def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence[Outcome],
              front: Sequence[Outcome], best: Outcome, bundle: Bundle) -> dict[str, Any]:
-    counts = dict(parts.searcher.counts)
-    sampled = counts.pop("sampled")
     # Only this machine can be asked what the exported file really takes.
     measured_ms = measured_latency(bundle, parts) if config.device == HOST else None
     return {
@@ -202,7 +217,7 @@ def _payload(run: RunDir, config: SearchConfig, parts: Parts, outcomes: Sequence
         "seed": config.seed,
         "device": device_facts(parts.profile),
         "quality": asdict(quality_of(parts.supernet.task)),
-        "counts": {"sampled": sampled, "early_exits": counts, **count_outcomes(outcomes)},
+        "counts": _counts(parts, outcomes),
         "learned_exits": parts.gate.report() if parts.gate else [],
         "cascade": (parts.executor.report() if isinstance(parts.executor, Halving) else None),
         "pareto": [_point(outcome) for outcome in front],

@@ -11,6 +11,7 @@ from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
 from nas.pipeline.train_speech_options import OF_SPEECH, SpeechOptions, is_speech
 from nas.pipeline.train_var_options import OF_VAR, VarOptions, is_var
+from nas.pipeline.usual import CROP_SCALE, HFLIP
 from supernets.timm.make import IMPORTANCE
 from supernets.training.rules import RULES
 from supernets.training.timm_augmentation import TimmAugmentation
@@ -31,8 +32,7 @@ OF_CLASSIFIERS = (*(name for name in OF_TIMM if name != "weights"), "rule", "fro
 
 _GENERATION = "is for supernets that generate images (--supernet var-fmnist)"
 
-# Milder than timm's, which is for hundreds of epochs.
-AUGMENTATION = TimmAugmentation(scale=(0.35, 1.0), color_jitter=0.2)
+AUGMENTATION = TimmAugmentation(scale=CROP_SCALE, hflip=HFLIP, color_jitter=0.2)
 
 
 class TrainRequest(SpeechOptions, VarOptions):

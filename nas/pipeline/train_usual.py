@@ -1,52 +1,16 @@
 """What each family of supernets does where a request says nothing, and what trains by it."""
 
-from dataclasses import dataclass
-
 from nas.core.protocols import Supernet
 from nas.pipeline.searched_front import read_front
 from nas.pipeline.train_request import TrainRequest
 from nas.pipeline.train_var_usual import BETA2, WARM_UP, usual_values
+from nas.pipeline.usual import MOBILENET, PRETRAINED, SCRATCH, SPEECH, Usual, UsualOfImages
 from supernets.training.data import Batches
 from supernets.training.rules import RuleContext, make_rule
 from supernets.training.sampling import SamplingRule
 from supernets.training.trainer import TrainConfig
 
 _WARM_UP = 0.03  # of the epochs of speech, at least one; data2vec's share of the steps
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usual:
-    """What a family does where nothing is said; `TrainRequest` has what each value is."""
-
-    epochs: int
-    optimizer: str
-    learning_rates: dict[str, float]
-    weight_decays: dict[str, float]
-    rule: str = "sandwich"
-    clip_norm: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsualOfImages(Usual):
-    """The same of a family of image classifiers."""
-
-    batch_size: int
-
-
-# That of the shipped supernet; and gentle updates for weights that are good already.
-MOBILENET = UsualOfImages(epochs=32, batch_size=128, optimizer="sgd",
-                          learning_rates={"sgd": 0.3, "adamw": 3e-3},
-                          weight_decays={"sgd": 1e-4, "adamw": 0.05})
-PRETRAINED = UsualOfImages(epochs=10, batch_size=64, optimizer="adamw",
-                           learning_rates={"sgd": 0.01, "adamw": 2e-4},
-                           weight_decays={"sgd": 1e-4, "adamw": 0.05})
-SCRATCH = UsualOfImages(epochs=30, batch_size=64, optimizer="adamw",
-                        learning_rates={"sgd": 0.1, "adamw": 2e-3},
-                        weight_decays={"sgd": 1e-4, "adamw": 0.05})
-# Of stage 2. LightHuBERT's authors do not say theirs; the rate is that of HuBERT and data2vec.
-# Twice as much made hubert-tiny say the same of every frame, for good.
-SPEECH = Usual(epochs=120, optimizer="adamw", learning_rates={"sgd": 0.1, "adamw": 5e-4},
-               weight_decays={"sgd": 1e-4, "adamw": 0.01}, rule="single-path", clip_norm=1.0)
 
 
 def with_usual_values(request: TrainRequest) -> TrainRequest:

@@ -12,8 +12,8 @@ from nas.evaluation.fresh import check_can_initialise
 from nas.evaluation.trained import TrainedEvaluator
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.train_request import AUGMENTATION
-from nas.pipeline.train_usual import PRETRAINED, SCRATCH
 from nas.pipeline.training_images import classification_images, image_set
+from nas.pipeline.usual import PRETRAINED, SCRATCH
 from supernets.tasks.image_classification import ImageClassification
 from supernets.tasks.timm_images import TimmImages
 from supernets.training.plain import PlainFit, RecipeFit

@@ -20,7 +20,7 @@ from nas.pipeline.config import SearchConfig, make_config, read_config
 from nas.pipeline.report import write_report
 from nas.pipeline.reporting.command import command_line
 from nas.pipeline.reporting.facts import read_facts
-from nas.pipeline.reporting.figures import hypervolume_history
+from nas.pipeline.reporting.figures import hypervolume_of
 from nas.pipeline.reporting.markup import Html, tag
 from nas.pipeline.reporting.values import change, shown
 from nas.pipeline.search import run_search
@@ -145,7 +145,7 @@ def test_every_picture_has_a_label(run: Path) -> None:
 
 
 def test_hypervolume_grows_to_that_of_the_front(run: Path) -> None:
-    history, reference = hypervolume_history(read_facts(run))
+    history, reference = hypervolume_of(read_facts(run))
     assert len(history) == 14
     assert history == sorted(history)
     assert 0 < history[-1] <= 1  # 1 where one network is best at everything

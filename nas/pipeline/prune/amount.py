@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+_TOO_MUCH = "over 100 % of the unpruned network there is nothing to prune; give less"
 
 
 class Amount(BaseModel):
@@ -21,6 +22,12 @@ class Amount(BaseModel):
     value: float = Field(gt=0)
     is_share: bool
     text: str
+
+    @model_validator(mode="after")
+    def _is_less(self) -> "Amount":
+        if self.is_share and self.value > 1.0:
+            raise ValueError(_TOO_MUCH)
+        return self
 
     def of(self, whole: float) -> float:
         """Returns the number for an unpruned network that costs `whole`."""
@@ -48,5 +55,5 @@ def amount(value: Any) -> Any:
     if not 0 < found < float("inf"):
         raise ValueError("a budget must be more than 0, and finite")
     if is_share and found > 1.0:
-        raise ValueError("over 100 % of the unpruned network there is nothing to prune; give less")
+        raise ValueError(_TOO_MUCH)
     return Amount(value=found, is_share=is_share, text=text)

@@ -1,23 +1,38 @@
 """What `nas prune` is asked to do."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
 from nas.pipeline.devices import HOST
 from nas.pipeline.prune.amount import Amount, amount
 from nas.pipeline.prune.methods import METHODS, method_entry
-from nas.pipeline.train_request import AUGMENTATION, TrainRequest
-from nas.pipeline.train_usual import PRETRAINED, SCRATCH
-from supernets.training.recipe import Recipe
+from nas.pipeline.usual import CROP_SCALE, HFLIP, PRETRAINED, SCRATCH
+
+if TYPE_CHECKING:
+    from nas.pipeline.train_request import TrainRequest
+    from supernets.training.recipe import Recipe
 
 # Option → the metric that it bounds.
 BUDGETS = {"macs": "macs", "params": "params", "max_latency_ms": "latency_ms"}
 ALL = "all"
 WARM_UP = 0.1  # of all epochs
+
+# What may be written: a number, or a text such as ``"60%"``.
+Budget = Annotated[Amount | None, BeforeValidator(amount), WithJsonSchema(
+    {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}, {"type": "null"}]},
+    mode="validation")]
 
 
 class PruneRequest(BaseModel):
@@ -60,10 +75,10 @@ class PruneRequest(BaseModel):
 
     model: str
     data: Path
-    out: Path
-    macs: Amount | None = None
-    params: Amount | None = None
-    max_latency_ms: Amount | None = None
+    out: Path = Path("prune")
+    macs: Budget = None
+    params: Budget = None
+    max_latency_ms: Budget = None
     device: str = HOST
     threads: int = Field(default=1, ge=1)
     method: str = "tas"
@@ -84,15 +99,10 @@ class PruneRequest(BaseModel):
     dataset: str | None = None
     download: bool = False
     image_size: int | None = Field(default=None, ge=1)
-    hflip: float = Field(default=AUGMENTATION.hflip, ge=0, le=1)
-    crop_scale: tuple[float, float] = AUGMENTATION.scale
+    hflip: float = Field(default=HFLIP, ge=0, le=1)
+    crop_scale: tuple[float, float] = CROP_SCALE
     workers: int | None = Field(default=None, ge=0)
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("macs", "params", "max_latency_ms", mode="before")
-    @classmethod
-    def _amount(cls, value: Any) -> Any:
-        return amount(value)
 
     @field_validator("compare", "crop_scale", mode="before")
     @classmethod
@@ -154,13 +164,15 @@ class PruneRequest(BaseModel):
     def _budget(self) -> str:
         return next(option for option in BUDGETS if getattr(self, option) is not None)
 
-    def images(self) -> TrainRequest:
+    def images(self) -> "TrainRequest":
         """Returns what a training of a timm model is told of its images."""
+        from nas.pipeline.train_request import TrainRequest  # brings torch
+
         return TrainRequest(supernet=self.model, data=self.data, out=self.out, seed=self.seed,
                             dataset=self.dataset, download=self.download, hflip=self.hflip,
                             image_size=self.image_size, crop_scale=self.crop_scale)
 
-    def recipe(self, *, inherited: bool) -> Recipe:
+    def recipe(self, *, inherited: bool) -> "Recipe":
         """Returns how networks are trained.
 
         Args:
@@ -169,6 +181,8 @@ class PruneRequest(BaseModel):
         Raises:
             InputError: An optimizer that is not known.
         """
+        from supernets.training.recipe import Recipe  # brings torch
+
         usual = PRETRAINED if inherited else SCRATCH
         values: dict[str, Any] = {
             "learning_rate": self.learning_rate or usual.learning_rates.get(self.optimizer),

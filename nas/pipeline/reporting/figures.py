@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from nas.core.pareto import hypervolume, non_dominated
-from nas.core.problem import Objective, minimized
+from nas.core.problem import Objective
 from nas.core.trial import Outcome
 from nas.core.types import FloatArray
+from nas.pipeline.front import hypervolume_history
 from nas.pipeline.metrics import BOUND_UNITS, BOUNDS
 from nas.pipeline.reporting.facts import RunFacts
 from nas.pipeline.reporting.markup import Html, joined, tag
@@ -84,27 +82,15 @@ def _bound(facts: RunFacts, chart: Chart, right: Objective | None) -> Html:
     return Html()
 
 
-def hypervolume_history(facts: RunFacts) -> tuple[list[float], FloatArray]:
-    """Returns the hypervolume after each validation, and the reference point.
-
-    The reference is the worst value of each objective among all validated networks. Values are
-    shares of the box between the reference and the best value of each objective.
-    """
-    values = minimized(facts.config.objective_values(),
-                       [outcome.metrics for outcome in facts.validated])
-    reference, ideal = values.max(axis=0), values.min(axis=0)
-    box = float(np.prod(reference - ideal))
-    history, front = [], values[:0]
-    for row in values:
-        grown = np.vstack([front, row])
-        front = grown[non_dominated(grown)]
-        history.append(hypervolume(front, reference) / box if box else 0.0)
-    return history, reference
+def hypervolume_of(facts: RunFacts) -> tuple[list[float], FloatArray]:
+    """Returns the hypervolume after each validation of a run, and the reference point."""
+    return hypervolume_history(facts.config.objective_values(),
+                               [outcome.metrics for outcome in facts.validated])
 
 
 def hypervolume_figure(facts: RunFacts) -> Html:
     """Returns the hypervolume, in percent of its box, over the validations."""
-    history, _ = hypervolume_history(facts)
+    history, _ = hypervolume_of(facts)
     percent = [100 * value for value in history]
     count = len(percent)
     chart = Chart.over((0.0, count + 0.5), (0.0, max(100.0, *percent)), width=NARROW[0],

@@ -17,7 +17,7 @@ from nas.pipeline.reporting.figures import (
     WIDE,
     front_figure,
     hypervolume_figure,
-    hypervolume_history,
+    hypervolume_of,
     latency_figure,
 )
 from nas.pipeline.reporting.head import head, headline
@@ -90,7 +90,7 @@ def _history(facts: RunFacts) -> Html:
     if not facts.validated:
         return _section("history", "Hypervolume over validations",
                         tag("p", "No validation has finished yet."))
-    _, reference = hypervolume_history(facts)
+    _, reference = hypervolume_of(facts)
     point = ", ".join(shown(name, value, facts.quality) for name, value
                       in zip(facts.config.objectives, reference.tolist(), strict=True))
     note = (f"How much the front dominates, up to the reference point ({point}): the worst of each "
