@@ -37,7 +37,8 @@ from nas.search.entries import (
     state_of,
 )
 from nas.search.quiet import quiet
-from nas.search.storage import PATIENCE_S, Access, is_url, open_storage, shown
+from nas.search.storage import PATIENCE_S, Access, open_storage
+from nas.search.storage_url import is_url, shown
 
 STUDY_NAME = "nas"
 

@@ -15,7 +15,8 @@ from nas.core.trial import Outcome, Trial
 from nas.search.entries import Stopped, finished_trials, parse_stopped
 from nas.search.ledger import STUDY_NAME
 from nas.search.quiet import quiet
-from nas.search.storage import cause_line, open_storage, shown
+from nas.search.storage import open_storage
+from nas.search.storage_url import cause_line, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Where a ledger may live: a journal file, or a database that SQLAlchemy reaches by its URL."""
 
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from optuna.storages import BaseStorage
 from nas.core.errors import LedgerError
 from nas.search.database import Database
 from nas.search.journal import open_journal, read_journal
+from nas.search.storage_url import cause_line, is_url, shown
 
 PATIENCE_S = 20.0
 
@@ -111,27 +111,6 @@ class Access:
                                       f"({cause_line(error)}); remedy that and resume") from None
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-
-
-def is_url(storage: Path | str) -> bool:
-    """Returns whether this is a database's URL, not a journal's path."""
-    return not isinstance(storage, Path) and "://" in storage
-
-
-def shown(storage: Path | str) -> str:
-    """Returns the path or URL for messages: without the password that a URL may hold."""
-    text = re.sub(r"(://[^/:@]*):[^?]*@", r"\1:***@", str(storage))
-    return re.sub(r"([?&](?:ssl)?passw(?:or)?d=)[^&]*", r"\1***", text)
-
-
-def cause_line(error: BaseException) -> str:
-    """Returns what lies at the bottom of an error, in one line."""
-    # Optuna wraps SQLAlchemy's errors, which wrap the driver's.
-    while error.__cause__ is not None:
-        error = error.__cause__
-    error = getattr(error, "orig", None) or error
-    line = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-    return re.sub(r"[^\s'\"]*@", "***@", line)  # of a password with an @, half is taken for a host
 
 
 def _with_driver(url: str) -> str:

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from nas.pipeline.config import TRAINED, SearchConfig
-from nas.search.storage import shown
+from nas.search.storage_url import shown
 
 
 def command_line(config: SearchConfig) -> str:

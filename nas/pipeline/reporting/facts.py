@@ -24,7 +24,7 @@ from nas.pipeline.front import count_outcomes, pareto_front, whole_cost
 from nas.pipeline.reporting.values import shown as metric_text
 from nas.pipeline.run_dir import RunDir
 from nas.search.record import Record, RecordedTrial, read_record
-from nas.search.storage import shown
+from nas.search.storage_url import shown
 from supernets.tasks.measures import DISTANCE, FID
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
