@@ -1,27 +1,28 @@
 """The service's database: SQLite in the data folder, or PostgreSQL by URL."""
 
-import os
-import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from nas.core.errors import DiskError, InputError
+from nas.core.errors import DiskError
+from nas.search.storage_url import cause_line, shown
 from nas.service.folder import DataDir
 from nas.service.settings import Settings
 from nas.service.store.errors import DatabaseAway
 from nas.service.store.migrate import migrate
+from nas.service.store.postgres import is_disk_full, postgres_engine
+from nas.service.store.sqlite import is_of_the_disk, sqlite_engine
 
-_PATIENCE_S = 3  # for a connection, a lock; a request must not wait longer to become a 503
+_PATIENCE_S = 2.0  # so long a request waits at each step, until it becomes a 503
 _MIGRATING = 0x6E6173  # of PostgreSQL's advisory lock; any number
 
 
 class Database:
-    """Short transactions on an engine.
+    """Short transactions. It is usable again, by itself, as soon as the database is.
 
     Attributes:
         where: The database without its password, for messages.
@@ -30,7 +31,10 @@ class Database:
     def __init__(self, engine: Engine, *, where: str) -> None:
         self.where = where
         self._engine = engine
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._turn = threading.Lock()
+        self._reading = (engine if self._is_sqlite  # begins no transaction by itself
+                         else engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -38,7 +42,7 @@ class Database:
 
         Raises:
             DatabaseAway: It does not answer, or not in time.
-            DiskError: It has no space left.
+            DiskError: Its disk is full or broken.
         """
         with self._translated(), self._reading.connect() as connection:
             yield connection
@@ -48,15 +52,36 @@ class Database:
         """Yields a connection in one transaction: all or nothing.
 
         Raises:
-            DatabaseAway: It does not answer, or not in time.
-            DiskError: It has no space left.
+            DatabaseAway: It does not answer, or not in time. If that was at the very end, what
+                was written may be there all the same.
+            DiskError: Its disk is full or broken.
         """
-        with self._translated(), self._engine.begin() as connection:
+        with self._translated(), self._in_turn(), self._engine.begin() as connection:
+            if self._is_sqlite:  # with the right to write, or two that read first could not both
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+
+    def lock(self, connection: Connection) -> None:
+        """Lets transactions that call this run one after the other."""
+        if not self._is_sqlite:  # where all that write do anyway
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
 
     def close(self) -> None:
         """Ends the connections; a later call opens new ones."""
         self._engine.dispose()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        # SQLite tries again and again, ever more seldom: with eight threads some waited a second.
+        if not self._is_sqlite:
+            yield
+        elif self._turn.acquire(timeout=_PATIENCE_S):
+            try:
+                yield
+            finally:
+                self._turn.release()
+        else:
+            raise DatabaseAway(f"database {self.where} is too busy; try again")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -67,12 +92,14 @@ class Database:
         except (IntegrityError, DataError):  # of this program
             raise
         except DBAPIError as error:
-            cause = f"{type(error.orig).__name__}: {' '.join(str(error.orig).split())}"
-            if _disk_full(error.orig):
-                raise DiskError(f"database {self.where} has no space left ({cause}); make some"
-                                ) from None
-            raise DatabaseAway(f"database {self.where} does not answer ({cause}); try again later"
-                               ) from None
+            raise self._named(error) from None
+
+    def _named(self, error: DBAPIError) -> DatabaseAway | DiskError:
+        cause = cause_line(error)
+        if is_of_the_disk(error.orig) or is_disk_full(error.orig):
+            return DiskError(f"database {self.where} cannot be read or written ({cause}); look at "
+                             "its disk")
+        return DatabaseAway(f"database {self.where} does not answer ({cause}); try again later")
 
 
 def open_database(settings_or_url: Settings | str | None, folder: DataDir) -> Database:
@@ -86,65 +113,19 @@ def open_database(settings_or_url: Settings | str | None, folder: DataDir) -> Da
     Raises:
         InputError: No usable URL, or a database of another folder or a newer version.
         DatabaseAway: It does not answer.
-        DiskError: It cannot be written.
+        DiskError: It cannot be read or written.
     """
     url = settings_or_url.database if isinstance(settings_or_url, Settings) else settings_or_url
     if url is None:
-        os.close(os.open(folder.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        engine, where = _sqlite(folder), str(folder.database)
+        engine = sqlite_engine(folder.database, patience_s=_PATIENCE_S)
     else:
-        engine, where = _postgres(url)
-    database = Database(engine, where=where)
+        engine = postgres_engine(url, patience_s=_PATIENCE_S)
+    database = Database(engine, where=shown(folder.database if url is None else url))
     try:
         with database.writing() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-            migrate(connection, folder_id=folder.folder_id, where=where)
+            database.lock(connection)
+            migrate(connection, folder_id=folder.folder_id, where=database.where)
     except BaseException:
         database.close()
         raise
     return database
-
-
-def _sqlite(folder: DataDir) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(folder.database)),
-                           connect_args={"timeout": _PATIENCE_S}, pool_timeout=_PATIENCE_S,
-                           pool_size=8, max_overflow=32)
-
-    # sqlite3 begins transactions late, so that two that read first cannot both write. Ours begin
-    # with the right to write.
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
-        connection.execute("PRAGMA synchronous = FULL")  # what was accepted survives a power cut
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgres(text: str) -> tuple[Engine, str]:
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise InputError("--database is no URL; give postgresql+psycopg://USER@HOST/NAME") from None
-    if url.get_backend_name() != "postgresql":
-        raise InputError(f"--database {url.get_backend_name()}:// is not served; give "
-                         "postgresql+psycopg://USER@HOST/NAME, or leave it out for SQLite")
-    url = url.set(drivername="postgresql+psycopg")
-    try:
-        engine = create_engine(url, pool_pre_ping=True, pool_timeout=_PATIENCE_S, pool_size=8,
-                               max_overflow=32, connect_args={"connect_timeout": _PATIENCE_S})
-    except (NoSuchModuleError, ModuleNotFoundError):
-        raise InputError("--database: psycopg is missing; pip install 'nas-service[serve]'"
-                         ) from None
-    return engine, url.render_as_string(hide_password=True)
-
-
-def _disk_full(error: BaseException | None) -> bool:
-    return (getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-            or getattr(error, "sqlstate", None) == "53100")

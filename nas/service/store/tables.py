@@ -39,7 +39,7 @@ JOBS = Table(
     Column("deaths", Integer, nullable=False, default=0),
     Column("done", BigInteger, nullable=False, default=0),
     Column("total", BigInteger, nullable=False, default=0),
-    Column("farthest", BigInteger, nullable=False, default=0),  # the most `done` of all starts
+    Column("farthest", Text, nullable=False, default="{}"),  # JSON: total → most done of all starts
     Column("note", Text, nullable=False, default='""'),
     Column("error", Text),
     Column("stop_request", Text),
@@ -49,6 +49,8 @@ JOBS = Table(
     UniqueConstraint("user", "key", name="nas_jobs_user_key"),
     Index("nas_jobs_state", "state", "number"),
     Index("nas_jobs_user", "user", "number"),
+    Index("nas_jobs_user_state", "user", "state", "number"),
+    Index("nas_jobs_kind", "kind", "number"),
     sqlite_autoincrement=True)
 
 TOKENS = Table(

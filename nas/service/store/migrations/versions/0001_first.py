@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("deaths", sa.Integer, nullable=False),
         sa.Column("done", sa.BigInteger, nullable=False),
         sa.Column("total", sa.BigInteger, nullable=False),
-        sa.Column("farthest", sa.BigInteger, nullable=False),
+        sa.Column("farthest", sa.Text, nullable=False),
         sa.Column("note", sa.Text, nullable=False),
         sa.Column("error", sa.Text),
         sa.Column("stop_request", sa.Text),
@@ -39,6 +39,8 @@ def upgrade() -> None:
         sqlite_autoincrement=True)
     op.create_index("nas_jobs_state", "nas_jobs", ["state", "number"])
     op.create_index("nas_jobs_user", "nas_jobs", ["user", "number"])
+    op.create_index("nas_jobs_user_state", "nas_jobs", ["user", "state", "number"])
+    op.create_index("nas_jobs_kind", "nas_jobs", ["kind", "number"])
     op.create_table(
         "nas_tokens",
         sa.Column("id", sa.Text, primary_key=True),
