@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import Precision
-from hardware_profiles.session import PassTimes
 from nas.core.errors import ProfileError
 from nas.core.files import os_error_line
 
@@ -24,7 +24,7 @@ class _Frozen(BaseModel):
 
 
 class PassRecord(_Frozen):
-    """One pass over one model, in ns; see `hardware_profiles.session.PassTimes`."""
+    """One pass over one model, in ns; see `hardware_profiles.pass_times.PassTimes`."""
 
     cpu_ns: tuple[Nanoseconds, ...]
     wall_ns: tuple[Nanoseconds, ...]

@@ -17,9 +17,10 @@ import onnxruntime as ort
 
 from hardware_profiles.journal import Journal
 from hardware_profiles.memory import resident_bytes
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.precision import at_batch, in_precision, parsed, sized
 from hardware_profiles.profile import MeasureProtocol, Precision, Runtime, Timing
-from hardware_profiles.session import CPU, Model, PassTimes, TimedSession
+from hardware_profiles.session import CPU, Model, TimedSession
 from nas.core.errors import ProfileError
 from nas.core.types import FloatArray, IntArray
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.clocks import clock_mhz
 from hardware_profiles.cores import on_core, own_cores
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import MeasureProtocol, Runtime
 from nas.core.errors import ProfileError
 
@@ -26,26 +27,6 @@ class Model:
 
     key: str
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PassTimes:
-    """One pass over one model.
-
-    Attributes:
-        cpu_ns: Each run by the protocol's timer: CPU time, or wall time as well.
-        wall_ns: Wall time of each run.
-        loop_cpu_ns: CPU time of all runs together.
-        loop_wall_ns: Their wall time; with more than one thread, the CPU time and what all of them
-            waited for a core, since the calling thread spins while another waits.
-        clock_mhz: The processor's clock after them, where the system tells.
-    """
-
-    cpu_ns: NDArray[np.int64]
-    wall_ns: NDArray[np.int64]
-    loop_cpu_ns: int
-    loop_wall_ns: int
-    clock_mhz: float | None = None
 
 
 class TimedSession:

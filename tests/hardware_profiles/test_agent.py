@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hardware_profiles.agent import agent
 from hardware_profiles.bundle import agent_source
 from hardware_profiles.measure import agreeing_passes, pass_minima_ms
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.plan import EMPTY, network_key
-from hardware_profiles.session import PassTimes
 from nas.core.files import sha256
 
 

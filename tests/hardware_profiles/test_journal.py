@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from hardware_profiles.journal import open_journal
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import MeasureProtocol
-from hardware_profiles.session import PassTimes
 from nas.core.errors import ProfileError
 
 IDENTITY = {"device": "host-x", "version": "1.2.3", "seed": 0}

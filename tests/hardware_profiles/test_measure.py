@@ -15,8 +15,8 @@ from hardware_profiles.measure import (
     this_runtime,
 )
 from hardware_profiles.onnx_blocks import empty_graph, onnx_model
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import MeasureProtocol
-from hardware_profiles.session import PassTimes
 from nas.core.errors import ProfileError
 
 QUICK = MeasureProtocol(warm_up=1, runs=5, passes=2, max_passes=3)
