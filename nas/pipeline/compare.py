@@ -14,7 +14,7 @@ from nas.core.trial import Outcome
 from nas.pipeline.compare_figures import compared, curves
 from nas.pipeline.compare_picture import draw_comparison
 from nas.pipeline.compose import Parts, check_searcher, compose, searched_supernet
-from nas.pipeline.config import SearchConfig, make_config
+from nas.pipeline.config import SEEDS, SearchConfig, make_config
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.going_on import says_how_to_go_on
@@ -26,7 +26,6 @@ from nas.pipeline.search import device_facts, inputs, trial_values, versions
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger
 
-SEEDS = 5
 RESULT, PICTURE, VALIDATED, SEARCHES = ("compare.json", "compare.png", "validated.jsonl",
                                         "searches")
 

@@ -34,6 +34,8 @@ DATA = ("data", "pattern", "field", "search_speakers", "test_speakers", "resampl
 _SINGULAR = {"searcher_options": "searcher_option"}  # on the command line, one a time
 _SHOWN = 200  # characters of a wrong value
 
+SEEDS = 5  # of each searcher that is compared, where nothing is said
+
 # What is different by default where networks are trained.
 TRAINED = {"searcher": "optuna-tpe", "executor": "tune"}
 

@@ -20,14 +20,13 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.proxies import load_proxy
 from nas.pipeline.rank_candidates import Candidates, plain_models, supernet_candidates
 from nas.pipeline.rank_picture import draw_ranking
-from nas.pipeline.rank_request import MIN_NETWORKS
+from nas.pipeline.rank_request import MIN_NETWORKS, VALIDATION
 from nas.pipeline.rank_request import RankRequest as RankRequest
 from nas.pipeline.rank_store import TRUTH, RankStore
 from predictors.ranking.aggregate import borda
 from predictors.ranking.labels import load_labels
 from predictors.ranking.metrics import kendall, spearman
 
-VALIDATION = "validation"
 PICTURE = "rank.png"
 BEST = 10  # networks listed
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas.core.types import Weights
 
+VALIDATION = "validation"  # with inherited weights, as the truth
 MIN_NETWORKS = 3  # below, an order says nothing
 
 

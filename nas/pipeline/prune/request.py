@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from nas.core.errors import UnknownNameError
 from nas.pipeline.config import validated
 from nas.pipeline.design import TIMM
 from nas.pipeline.devices import HOST
@@ -131,7 +132,10 @@ class PruneRequest(BaseModel):
             raise ValueError(f"--device {self.device} is for --max-latency-ms; the other budgets "
                              "are the same on every device: drop it")
         for name in {self.method, *self.methods}:
-            method_entry(name)
+            try:
+                method_entry(name)
+            except UnknownNameError as error:
+                raise ValueError(str(error)) from None
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"--crop-scale {','.join(map(str, self.crop_scale))} is not two "
                              "shares of an image's area above 0, the smaller first")
