@@ -99,7 +99,8 @@ class Database:
         if is_of_the_disk(error.orig) or is_disk_full(error.orig):
             return DiskError(f"database {self.where} cannot be read or written ({cause}); look at "
                              "its disk")
-        return DatabaseAway(f"database {self.where} does not answer ({cause}); try again later")
+        return DatabaseAway(f"database {self.where} does not answer ({cause}); try again "
+                            "later, or look at its server and its URL")
 
 
 def open_database(settings_or_url: Settings | str | None, folder: DataDir) -> Database:
