@@ -1,0 +1,34 @@
+"""What is known of an uploaded file, in a card beside it."""
+
+import json
+import secrets
+import time
+from pathlib import Path
+
+from nas.core.files import replace_file
+from nas.service.folder import DataDir
+
+
+def new_id() -> str:
+    """Returns an id that nobody can guess."""
+    return secrets.token_hex(16)
+
+
+def write_card(folder: DataDir, upload_id: str, *, kind: str, user: str, size: int,
+               sha256: str) -> None:
+    """Writes what is known of an upload; from then on jobs can name it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    card = {"kind": kind, "user": user, "bytes": size, "sha256": sha256, "created": time.time()}
+    replace_file(folder.upload_card(upload_id), json.dumps(card).encode())
+
+
+def uploaded_by(folder: DataDir, upload_id: str) -> str | None:
+    """Returns whose upload it is; None: there is none of that id."""
+    path: Path = folder.upload_card(upload_id)
+    try:
+        return str(json.loads(path.read_bytes())["user"])
+    except FileNotFoundError:
+        return None
