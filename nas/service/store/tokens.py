@@ -17,6 +17,7 @@ from nas.service.store.tables import TOKENS
 
 Role = Literal["viewer", "runner", "admin"]
 
+_ID = re.compile(r"[0-9a-f]{8}")
 _TEXT = re.compile(r"nas_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
@@ -92,7 +93,7 @@ class TokenStore:
         """Returns all, the revoked ones too, oldest first."""
         with self._database.reading() as connection:
             return [Token(**row._mapping) for row in connection.execute(
-                select(*_COLUMNS).order_by(TOKENS.c.created, TOKENS.c.id))]
+                _ALL.order_by(TOKENS.c.created, TOKENS.c.id))]
 
     def revoke(self, token_id: str) -> Token:
         """Ends a token; once more changes nothing.
@@ -100,11 +101,13 @@ class TokenStore:
         Raises:
             InputError: There is none of that id.
         """
-        with self._database.writing() as connection:
-            connection.execute(update(TOKENS).where(
-                TOKENS.c.id == token_id, TOKENS.c.revoked.is_(None)).values(revoked=self._clock()))
-            row = connection.execute(select(*_COLUMNS).where(TOKENS.c.id == token_id)
-                                     ).one_or_none()
+        row = None
+        if _ID.fullmatch(token_id):
+            with self._database.writing() as connection:
+                connection.execute(update(TOKENS).where(
+                    TOKENS.c.id == token_id, TOKENS.c.revoked.is_(None),
+                ).values(revoked=self._clock()))
+                row = connection.execute(_ALL.where(TOKENS.c.id == token_id)).one_or_none()
         if row is None:
             raise InputError(f"there is no token {token_id!r}; nas serve token list shows all")
         return Token(**row._mapping)
