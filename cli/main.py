@@ -16,6 +16,7 @@ from cli import (
     rank,
     report,
     search,
+    serve,
     train,
     verify,
 )
@@ -33,6 +34,7 @@ app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)
+app.add_typer(serve.app, name="serve")
 app.command("list")(listing.list_)
 
 DEBUG = "--debug"

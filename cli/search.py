@@ -11,6 +11,7 @@ from cli.options import Json, Supernet, Threads
 if TYPE_CHECKING:
     from nas.pipeline.events import Watcher
 
+_NOT_OF_THE_SEARCH = ("config", "resume", "server", "token_file", "json")
 _LISTS = {"objectives", "proxy", "compare", "search_speakers", "test_speakers"}
 
 
@@ -118,7 +119,13 @@ def search(
         help="TOML file of these options; options on the command line win.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make.")] = None,
     resume: Annotated[Path | None, typer.Option(
-        help="Run folder of a stopped search to go on with.")] = None,
+        metavar="RUN_DIR|JOB", help="Run folder of a stopped search to go on with; with --server, "
+                                    "the job to follow.")] = None,
+    server: Annotated[str | None, typer.Option(
+        metavar="URL", help="Search on a server of `nas serve`, and download the run folder from "
+                            "it. Its token is in the variable NAS_TOKEN.")] = None,
+    token_file: Annotated[Path | None, typer.Option(
+        help="With --server: file of the token, instead of NAS_TOKEN.")] = None,
     json: Json = False,
 ) -> None:
     """Search a supernet for the best networks of a device and export the winner as ONNX."""
@@ -130,20 +137,35 @@ def search(
          attempts, threads, precision, batch, seconds, quality, samples, seed, storage, study,
          join, out)
     # All of these are read from the context: see _given.
-    from cli.render import print_json, progress
+    from cli.render import print_json
     from cli.search_tables import show_comparison, show_search
-    from nas.pipeline.device import keep_freed_memory
+    from nas.core.errors import InputError
 
-    keep_freed_memory()
     given = _given(context)
-    with progress() as watch:
-        payload = _resumed(resume, given, watch) if resume else _begun(config, given, watch)
+    if server is not None:
+        from cli.search_remote import search_there
+
+        payload = search_there(server, token_file, resume=resume, file=config, given=given)
+    elif token_file is not None:
+        raise InputError("--token-file is for --server; give both or none")
+    else:
+        payload = _search_here(resume, config, given)
     if json:
         print_json(payload)
     elif "searchers" in payload:
         show_comparison(payload)
     else:
         show_search(payload)
+
+
+def _search_here(resume: Path | None, file: Path | None,
+                 given: dict[str, Any]) -> Mapping[str, Any]:
+    from cli.render import progress
+    from nas.pipeline.device import keep_freed_memory
+
+    keep_freed_memory()
+    with progress() as watch:
+        return _resumed(resume, given, watch) if resume else _begun(file, given, watch)
 
 
 def _begun(file: Path | None, given: dict[str, Any], watch: "Watcher") -> Mapping[str, Any]:
@@ -177,8 +199,7 @@ def _given(context: typer.Context) -> dict[str, Any]:
     values = {}
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
-        if name not in ("config", "resume", "json") and source is not None \
-                and source.name != "DEFAULT":
+        if name not in _NOT_OF_THE_SEARCH and source is not None and source.name != "DEFAULT":
             values[name] = value
     for name in _LISTS & values.keys():
         values[name] = tuple(part.strip() for part in values[name].split(","))

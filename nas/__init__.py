@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from nas.pipeline.prune.request import PruneRequest as PruneRequest
     from nas.pipeline.prune.run import Pruned as Pruned
     from nas.pipeline.prune.run import prune as prune
-    from nas.pipeline.search import SearchResult as SearchResult
+    from nas.pipeline.result import SearchResult as SearchResult
     from nas.pipeline.search import resume_search as resume_search
     from nas.pipeline.search import run_search as run_search
+    from nas.service.client import Client as Client
 
 _PUBLIC = {
     "Arch": "nas.core.arch:Arch",
+    "Client": "nas.service.client:Client",
     "HardwareProfile": "hardware_profiles.profile:HardwareProfile",
     "NasError": "nas.core.errors:NasError",
     "PruneRequest": "nas.pipeline.prune.request:PruneRequest",
     "Pruned": "nas.pipeline.prune.run:Pruned",
     "SearchConfig": "nas.pipeline.config:SearchConfig",
-    "SearchResult": "nas.pipeline.search:SearchResult",
+    "SearchResult": "nas.pipeline.result:SearchResult",
     "export_subnet": "nas.pipeline.export:export_subnet",
     "load_profile": "nas.pipeline.profile:load_profile",
     "load_supernet": "nas.pipeline.compose:load_supernet",

@@ -5,9 +5,9 @@ import nas
 
 def test_exported_members() -> None:
     assert nas.__all__ == [
-        "Arch", "HardwareProfile", "NasError", "PruneRequest", "Pruned", "SearchConfig",
-        "SearchResult", "export_subnet", "load_profile", "load_supernet", "prune",
-        "resume_search", "run_search"]
+        "Arch", "Client", "HardwareProfile", "NasError", "PruneRequest", "Pruned",
+        "SearchConfig", "SearchResult", "export_subnet", "load_profile", "load_supernet",
+        "prune", "resume_search", "run_search"]
 
 
 def test_every_exported_member_resolves() -> None:

@@ -6,13 +6,14 @@ import sys
 import pytest
 
 HEAVY = ("torch", "numpy", "optuna", "timm", "ray", "onnx", "onnxruntime", "matplotlib", "rich",
-         "pydantic")
+         "fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "httpx2", "pydantic")
 WITH_OPTIONS = HEAVY[:-1]  # Typer itself needs pydantic for a verb's typed options
 
 
 @pytest.mark.parametrize(("arguments", "absent"), [
     (["--help"], HEAVY), (["search", "--help"], WITH_OPTIONS),
-    (["profile", "--help"], WITH_OPTIONS), (["prune", "--help"], WITH_OPTIONS)])
+    (["profile", "--help"], WITH_OPTIONS), (["prune", "--help"], WITH_OPTIONS),
+    (["serve", "--help"], WITH_OPTIONS), (["serve", "token", "create", "--help"], WITH_OPTIONS)])
 def test_help_imports_nothing_heavy(arguments: list[str], absent: tuple[str, ...]) -> None:
     code = (f"import sys; from cli.main import main; code = main({arguments!r}); "
             f"print([name for name in {absent!r} if name in sys.modules]); sys.exit(code)")
