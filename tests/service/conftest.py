@@ -2,6 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 from postgres import Server
+from service_http import Server as HttpServer
+from service_http import serving
 from service_stores import Queue, emptied
 
 from nas.service.folder import DataDir
@@ -31,3 +33,10 @@ def database(opened_database: Database) -> Database:
 @pytest.fixture
 def queue(database: Database) -> Queue:
     return Queue(database)
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """A server on loopback that runs no jobs; the tests of a module share it."""
+    with serving(tmp_path_factory.mktemp("http") / "data") as server:
+        yield server

@@ -14,10 +14,14 @@ _SUMMARY = ("id", "number", "user", "kind", "state", "created", "started", "ende
             "done", "total", "note", "error", "stop_request")
 
 
-def json_answer(body: object, *, status: int = 200) -> Response:
+def json_bytes(body: object) -> bytes:
     """Returns a value as JSON; a float that is no number is an error of this program."""
-    text = json.dumps(body, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode(), status, media_type="application/json")
+    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+
+
+def json_answer(body: object, *, status: int = 200) -> Response:
+    """Returns a value as an answer of JSON."""
+    return Response(json_bytes(body), status, media_type="application/json")
 
 
 def summary(job: Job) -> dict[str, Any]:

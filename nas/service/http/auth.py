@@ -1,12 +1,12 @@
 """Who asks: a bearer token, the page's cookie, or somebody at this very machine."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import Request, Response, Security
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
@@ -22,6 +22,8 @@ COOKIE = "nas_token"
 Role = Literal["viewer", "runner", "admin"]
 SAFE = ("GET", "HEAD", "OPTIONS")
 _FORWARDED = ("forwarded", "via", "x-real-ip")  # and all x-forwarded-*
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?")
 _KNOWN_S = 2.0  # so long after a token is revoked it may still be good
 
 
@@ -156,14 +158,20 @@ def _is_of_own_page(headers: Mapping[str, str]) -> bool | None:
     origin = headers.get("origin")
     if origin is None:
         return None
-    try:
-        url = urlsplit(origin)
-        default = {"http": 80, "https": 443}.get(url.scheme)
-        there = (url.hostname, url.port or default)
-        own = urlsplit(f"//{headers.get('host', '')}")
-        return url.hostname is not None and there == (own.hostname, own.port or default)
-    except ValueError:
+    scheme, _, rest = origin.partition("://")
+    there, own = _host(rest), _host(headers.get("host", ""))
+    if there is None or own is None or scheme not in _PORTS:
         return False
+    usual = _PORTS[scheme]
+    return (there[0], there[1] or usual) == (own[0], own[1] or usual)
+
+
+def _host(text: str) -> tuple[str, int | None] | None:
+    """Returns name and port of what a Host header says; None: it says nonsense."""
+    found = _HOST.fullmatch(text)
+    if found is None:
+        return None
+    return (found[1] or found[2]).lower(), int(found[3]) if found[3] else None
 
 
 def _came_directly(headers: Mapping[str, str]) -> bool:
@@ -173,9 +181,11 @@ def _came_directly(headers: Mapping[str, str]) -> bool:
     """
     if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers):
         return False
+    host = _host(headers.get("host", ""))
+    if host is None:
+        return False
     try:
-        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return host[0] == "localhost" or ipaddress.ip_address(host[0]).is_loopback
     except ValueError:
         return False
 

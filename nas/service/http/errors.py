@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from nas.core.errors import DiskError, NasError
+from nas.core.errors import DiskError, InputError, NasError
 from nas.pipeline.config import Wrong
 from nas.service.error_codes import code_of
 from nas.service.requests import wrong_request
@@ -21,6 +21,7 @@ from nas.service.store.errors import DatabaseAway, QueueFull, ServiceError
 _OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _OPTION = re.compile(r"--([a-z][a-z0-9-]*)")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_FAILURE: Mapping[type[NasError], int] = {DiskError: 507}
 AWAY_S = 5  # when a database that does not answer is asked for again
 
 
@@ -101,7 +102,7 @@ async def _of_nas_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ServiceError):
         status, headers = error.status, getattr(error, "headers", None)
     else:
-        status = 507 if isinstance(error, DiskError) else 422
+        status = 422 if isinstance(error, InputError) else _OF_FAILURE.get(type(error), 500)
     if isinstance(error, QueueFull):
         headers = {"Retry-After": str(error.retry_after_s)}
     elif isinstance(error, DatabaseAway):

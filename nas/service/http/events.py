@@ -12,6 +12,7 @@ from nas.service.http.auth import Guarded, KnownCaller
 from nas.service.http.errors import HttpError, documented
 from nas.service.http.feed import Feed
 from nas.service.http.jobs import JobId
+from nas.service.http.models import View
 from nas.service.http.owned import require_own
 from nas.service.http.state import Service, TheService
 from nas.service.store.errors import DatabaseAway
@@ -22,6 +23,13 @@ router = APIRouter(prefix="/api/v1/jobs/{job_id}", tags=["jobs"], route_class=Gu
 PING_S = 15.0  # of silence: proxies cut what says nothing
 _AT_ONCE = 256  # events in one piece
 _MOST = 2**53
+
+
+@router.get("/view", response_model=View, summary="What the events of a job add up to")
+async def view(job_id: JobId, service: TheService, caller: KnownCaller) -> Response:
+    """Returns stages, trials, front, hypervolume and exits; of long searches not at every trial."""
+    job = await service.calls(require_own, service, caller, job_id)
+    return Response(await service.views.of(job), media_type="application/json")
 
 
 @router.get("/events", summary="Follow a job", response_class=Response, responses={

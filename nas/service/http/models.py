@@ -160,3 +160,90 @@ class Health(BaseModel):
     """The server and its database answer."""
 
     status: Literal["ok"]
+
+
+class Stage(BaseModel):
+    """How far one stage of the work is."""
+
+    stage: str
+    done: int
+    total: int
+    note: str
+
+
+class ObjectiveInfo(BaseModel):
+    """What is minimised."""
+
+    name: str
+    unit: str
+
+
+class TrialInfo(BaseModel):
+    """A network that was looked at.
+
+    Attributes:
+        id: Of the trial.
+        digest: Of the network.
+        metrics: What was measured.
+        final: Whether it was validated in full.
+        error: Why there are no metrics.
+        run: Which search of a comparison it belongs to.
+        on_front: Whether no other network is better in all objectives.
+    """
+
+    id: int
+    digest: str
+    metrics: dict[str, float]
+    final: bool
+    error: str | None
+    run: str | None = None
+    on_front: bool
+
+
+class Hypervolume(BaseModel):
+    """How much of the box below `reference` the front covers.
+
+    Attributes:
+        reference: One number for each objective; null: too few networks yet.
+        values: Pairs: after so many validations, this share.
+    """
+
+    reference: list[float] | None
+    values: list[tuple[int, float]]
+
+
+class Exits(BaseModel):
+    """How many networks went how far."""
+
+    sampled: int
+    early_exits: dict[str, int]
+    evaluated: int
+    failed: int
+
+
+class View(BaseModel):
+    """What a page shows of a job.
+
+    Attributes:
+        job: Its id.
+        seq: Number of the last event that is in it.
+        state: Of the job.
+        stages: In the order in which they began.
+        objectives: Of a search; else none.
+        trials: By id.
+        front: Digests of the networks on the front.
+        archs: Digest → genes, of these networks.
+        hypervolume: Of a search of one searcher.
+        exits: Of a search of one searcher; else null.
+    """
+
+    job: str
+    seq: int
+    state: State
+    stages: list[Stage]
+    objectives: list[ObjectiveInfo]
+    trials: list[TrialInfo]
+    front: list[str]
+    archs: dict[str, dict[str, Any]]
+    hypervolume: Hypervolume
+    exits: Exits | None

@@ -12,6 +12,7 @@ from nas.service.http.catalogue_rows import Catalogue, Helper
 from nas.service.http.database import DatabaseCalls
 from nas.service.http.feed import Feeds
 from nas.service.http.metrics import Metrics
+from nas.service.http.views import Views
 from nas.service.settings import Settings
 from nas.service.store.engine import Database
 from nas.service.store.jobs import JobStore
@@ -42,6 +43,7 @@ class Service:
         self.tokens = TokenStore(database)
         self.calls = DatabaseCalls()
         self.authenticate = Authenticator(settings, self.tokens, self.calls)
+        self.views = Views(folder)
         self.feeds = Feeds(folder, self.store, self.calls)
         self.use_aside(aside)
         self.upload_threads, self.uploads_now = CapacityLimiter(UPLOADS_AT_ONCE), 0
