@@ -53,8 +53,9 @@ def _taken_up(client: "Client", job_id: str, file: Path | None,
         raise InputError(f"--resume takes everything from the job; drop "
                          f"--{other[0].replace('_', '-')}")
     job = client.job(job_id)
-    values = {**job.config, "out": given.get("out")}
-    named: dict[str, Any] = {name: values[name] for name in ("supernet", "device", "out") if name in values}
+    # The folder's name comes from these; the rest may be what only the server understands.
+    named: dict[str, Any] = {"out": given.get("out")}
+    named |= {name: job.config[name] for name in ("supernet", "device") if name in job.config}
     out = RunDir.new_path(make_config(named))
     if job.state in ("failed", "cancelled"):
         client.resume(job_id)

@@ -138,7 +138,9 @@ class Client:
 
     def view(self, job_id: str) -> Mapping[str, Any]:
         """Returns the state of a job as its page shows it: stages, trials, front, exits."""
-        found: Mapping[str, Any] = self._wire.get(f"jobs/{_checked(job_id)}/view")
+        found = self._wire.get(f"jobs/{_checked(job_id)}/view")
+        if not isinstance(found, dict):
+            raise self._wire.stranger("a view is no object")
         return found
 
     def events(self, job_id: str, *, after: int = 0) -> Iterator[Mapping[str, Any]]:
