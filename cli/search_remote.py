@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.service.client import Client
 
+ANSWER_S = 60.0  # a job is checked for up to 20 s before it is queued
+
 
 def search_there(url: str, token_file: Path | None, *, resume: Path | None, file: Path | None,
                  given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -25,7 +27,8 @@ def search_there(url: str, token_file: Path | None, *, resume: Path | None, file
     from cli.render import progress, say
     from nas.service.client import Client
 
-    with Client(url, token_file=token_file, say=lambda line: say(f"nas: {line}")) as client:
+    with Client(url, token_file=token_file, timeout_s=ANSWER_S,
+                say=lambda line: say(f"nas: {line}")) as client:
         job_id, out = (_submitted(client, file, given) if resume is None
                        else _taken_up(client, str(resume), file, given))
         say(f"nas: job {job_id} at {client.url}; Ctrl-C stops watching, the job goes on")

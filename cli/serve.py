@@ -49,7 +49,7 @@ def serve(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    from nas.core.errors import InputError
+    from nas.core.errors import InputError, RunInterrupted
     from nas.service.settings import Settings
 
     if not math.isfinite(max_upload_mb):
@@ -64,7 +64,10 @@ def serve(
         from nas.service.http.app import run_server
 
         _require_some_token(settings)
-    run_server(settings)
+    try:
+        run_server(settings)
+    except KeyboardInterrupt:  # before it listened; later it ends in order by itself
+        raise RunInterrupted("stopped while the server was starting; nothing is lost") from None
 
 
 def _refuse_options(context: typer.Context) -> None:

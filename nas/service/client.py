@@ -16,7 +16,7 @@ from nas.pipeline.rank_request import RankRequest
 from nas.pipeline.result import SearchResult
 from nas.pipeline.run_dir import RunDir
 from nas.service.client_download import PAYLOADS, download_job
-from nas.service.client_errors import error_of_job
+from nas.service.client_errors import Refused, error_of_job
 from nas.service.client_events import ENDED, job_events
 from nas.service.client_following import following, says_how_to_follow, tell
 from nas.service.client_token import find_token
@@ -90,6 +90,8 @@ class Client:
             return self._wire.known(Job, self._wire.post(
                 "jobs", json={"kind": _KINDS[type(config)], "config": values}, again=True,
                 headers={"Idempotency-Key": secrets.token_urlsafe(24)}))
+        except Refused as refused:
+            raise self._wire.of_versions(refused) from None
         except KeyboardInterrupt:
             raise RunInterrupted(f"stopped while {self.url} was given the job: it may have it; "
                                  "see its list of jobs") from None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from nas.core.errors import InputError
 from nas.service.client_answers import NotOurs, trouble, value_of
-from nas.service.client_errors import ServerError
+from nas.service.client_errors import Refused, ServerError
 from nas.service.client_wait import Away, Patience, Say
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -131,6 +131,16 @@ class Wire:
                                "check the address")
         return ServerError(f"{self.url} runs nas-service {theirs}, which this one, {ours}, does "
                            f"not understand ({what}); install version {theirs} here")
+
+    def of_versions(self, refused: Refused) -> Refused:
+        """Returns a refusal that says so where an option may be one of another version only."""
+        if refused.code != "invalid":
+            return refused
+        ours, theirs = version("nas-service"), self._their_version()
+        if theirs in (None, ours):
+            return refused
+        return Refused(f"{refused}; the server runs nas-service {theirs}, and this is {ours}",
+                       code=refused.code, status=refused.status)
 
     def _asked(self, method: str, path: str, *, again: bool, file: Path | None = None,
                **options: Any) -> Any:

@@ -137,6 +137,12 @@ def test_a_refused_search_has_the_sentence_and_the_error_of_the_command_line(
     assert (str(caught.value), caught.value.exit_code) == (sentence, 2)
 
 
+def test_an_option_of_another_version(service: CannedService, client: Client) -> None:
+    service.routes["POST jobs"] = failure(422, "invalid", "--budget: Extra inputs are forbidden")
+    with pytest.raises(Refused, match=r"are forbidden; the server runs nas-service 9\.9\.9, and"):
+        client.submit(make_config({}))
+
+
 @pytest.mark.parametrize(("status", "code", "exit_code"), [
     (403, "forbidden", 2), (404, "no_such_job", 2), (409, "wrong_state", 2),
     (413, "too_large", 2), (500, "bug", 1), (507, "disk_full", 1)])
