@@ -12,8 +12,8 @@ def _claimed(queue: Queue, slot: int = 0) -> Lease:
     return lease
 
 
-def _beat(queue: Queue, lease: Lease, done: int = 0, total: int = 10, note: str = "") -> Order:
-    return queue.store.beat(lease, done=done, total=total, note=note, ran_s=1.0)
+def _beat(queue: Queue, lease: Lease, done: int = 0, total: int = 10, stage: str = "") -> Order:
+    return queue.store.beat(lease, done=done, total=total, note="", ran_s=1.0, stage=stage)
 
 
 def _job(queue: Queue, job: Job) -> Job:
@@ -213,8 +213,8 @@ class TestDeaths:
         job = queue.submit()
         for done in range(1, 6):
             lease = _claimed(queue)
-            _beat(queue, lease, done=100, total=100)
-            _beat(queue, lease, done=done, total=10)
+            _beat(queue, lease, done=100, total=100, stage="measure")
+            _beat(queue, lease, done=done, total=100, stage="search")
             queue.store.died(0)
 
         assert _job(queue, job).state == "queued"

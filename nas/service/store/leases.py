@@ -50,7 +50,8 @@ class Leases:
                     self._give_back(connection, job)  # its worker was lost before it could stop
         return None
 
-    def beat(self, lease: Lease, *, done: int, total: int, note: str, ran_s: float) -> Order:
+    def beat(self, lease: Lease, *, done: int, total: int, note: str, ran_s: float,
+             stage: str = "") -> Order:
         """Reports progress and renews the lease.
 
         Args:
@@ -59,6 +60,8 @@ class Leases:
             total: Of it.
             note: For people.
             ran_s: Running time over all its starts.
+            stage: Its name. Each start goes through the same stages; only one that gets further
+                in one of them, or into a new one, has made its earlier deaths good.
 
         Returns:
             What to do. After LOST nothing was written, and the worker must stop at once.
@@ -72,10 +75,9 @@ class Leases:
             changes: dict[str, Any] = {
                 "done": done, "total": total, "note": json.dumps(note), "ran_s": ran_s,
                 "lease_until": self._clock() + LEASE_S}
-            # Each start goes through the same stages again; the total tells them apart.
-            farthest = json.loads(row.farthest)
-            if done > farthest.get(str(total), 0):
-                changes |= {"farthest": json.dumps({**farthest, str(total): done}), "deaths": 0}
+            farthest, key = json.loads(row.farthest), f"{stage} {total}"
+            if done > farthest.get(key, 0):
+                changes |= {"farthest": json.dumps({**farthest, key: done}), "deaths": 0}
             connection.execute(update(JOBS).where(*held(lease)).values(**changes))
         return Order.GO_ON if row.stop_request is None else Order.CANCEL
 

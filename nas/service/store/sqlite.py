@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
 
-from nas.core.errors import DiskError
+from nas.core.errors import DiskError, InputError
 from nas.core.files import os_error_line
+
+_OLDEST = (3, 35, 0)  # the first with RETURNING
 
 # What went wrong is the file's fault, and waiting does not help.
 _OF_THE_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
@@ -26,7 +28,11 @@ def sqlite_engine(file: Path, *, patience_s: float) -> Engine:
 
     Raises:
         DiskError: The file cannot be made.
+        InputError: Python's SQLite is too old.
     """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise InputError(f"Python's SQLite is {sqlite3.sqlite_version}, which is too old; take a "
+                         "Python with 3.35 or newer, or give --database postgresql+psycopg://…")
     try:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:

@@ -39,7 +39,7 @@ JOBS = Table(
     Column("deaths", Integer, nullable=False, default=0),
     Column("done", BigInteger, nullable=False, default=0),
     Column("total", BigInteger, nullable=False, default=0),
-    Column("farthest", Text, nullable=False, default="{}"),  # JSON: total → most done of all starts
+    Column("farthest", Text, nullable=False, default="{}"),  # JSON: stage → most done of all starts
     Column("note", Text, nullable=False, default='""'),
     Column("error", Text),
     Column("stop_request", Text),
