@@ -43,14 +43,8 @@ def export(
                     indices=_indices(out_indices), example=example)
     with progress() as watch:
         bundle = export_subnet(run_dir, digest=digest, out=out, extras=extras, watch=watch)
-    manifest = bundle.manifest
     if json:
-        more = {"int8": manifest.int8, "features": manifest.features,
-                "example": manifest.example}
-        print_json({"bundle": str(bundle.folder), "digest": manifest.arch_digest,
-                    "test": dict(bundle.test), "onnx_max_abs_diff": bundle.max_abs_diff,
-                    **{name: entry.model_dump(mode="json") for name, entry in more.items()
-                       if entry is not None}})
+        print_json(bundle.payload)
         return
     print(f"bundle: {bundle.folder}")
     quality = bundle.quality

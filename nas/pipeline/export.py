@@ -57,6 +57,16 @@ class Bundle:
         entry = self.manifest.finetuned
         return None if entry is None else entry.model_dump()
 
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What ``nas export --json`` prints."""
+        manifest = self.manifest
+        more = {"int8": manifest.int8, "features": manifest.features, "example": manifest.example}
+        return {"bundle": str(self.folder), "digest": manifest.arch_digest,
+                "test": dict(self.test), "onnx_max_abs_diff": self.max_abs_diff,
+                **{name: entry.model_dump(mode="json") for name, entry in more.items()
+                   if entry is not None}}
+
 
 def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None = None,
                   extras: Extras | None = None, watch: Watcher = silent) -> Bundle:
@@ -81,7 +91,10 @@ def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None 
     run, config, profile = RunDir.open(run_dir)
     extras = extras or Extras()
     if digest is None:
-        digest, out = _winner(run, out, extras), run.best
+        if out is not None:
+            raise InputError("--out is for the network of a --digest; give both, or none for the "
+                             f"winner in {run.best}")
+        digest, out = winner(run, extras), run.best
     folder = out or run_dir / digest
     supernet = searched_supernet(config, watch=watch)
     bundle = finished_bundle(folder, digest) if extras.any else None
@@ -97,10 +110,12 @@ def export_subnet(run_dir: Path, *, digest: str | None = None, out: Path | None 
     return Bundle(folder, open_bundle(folder).manifest, quality_of(supernet.task))
 
 
-def _winner(run: RunDir, out: Path | None, extras: Extras) -> str:
-    if out is not None:
-        raise InputError("--out is for the network of a --digest; give both, or none for the "
-                         f"winner in {run.best}")
+def winner(run: RunDir, extras: Extras) -> str:
+    """Returns the digest of the network that a search has exported, to whose bundle to add.
+
+    Raises:
+        InputError: There is none yet, or nothing to add.
+    """
     if not run.best.exists():
         raise InputError(f"{run.path} has exported nothing yet; go on with: nas search --resume "
                          f"{run.path}, or give the --digest of a validated network")
