@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from service_http import Server, serving
 
-from hardware_profiles.bundle_manifest import bundle_id
+from hardware_profiles.bundle_manifest import BundleManifest, bundle_id
 from nas.core.files import sha256
 
 URL = "/api/v1/uploads?kind="
@@ -35,17 +35,15 @@ def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
     return buffer.getvalue()
 
 
-def whole_bundle(http: Server) -> bytes:
+def whole_bundle() -> bytes:
     """As the program itself would read and write it: all defaults of the manifest in it."""
-    from hardware_profiles.bundle_manifest import BundleManifest
-
     plain = BundleManifest.model_validate(manifest()).model_dump(mode="json")
     return zipped({"manifest.json": json.dumps({**plain, "id": bundle_id(plain)}).encode(),
                    "agent.py": AGENT})
 
 
 def test_a_bundle_is_kept(http: Server) -> None:
-    data = whole_bundle(http)
+    data = whole_bundle()
     answer = http.client.post(f"{URL}bundle", content=data)
     assert answer.status_code == 201, answer.text
     upload = answer.json()
@@ -58,7 +56,7 @@ def test_a_bundle_is_kept(http: Server) -> None:
 
 
 def test_only_who_uploaded_can_name_it(http: Server) -> None:
-    upload = http.client.post(f"{URL}bundle", content=whole_bundle(http),
+    upload = http.client.post(f"{URL}bundle", content=whole_bundle(),
                               headers=http.auth("ann", "runner")).json()["id"]
     job = {"kind": "import", "config": {"result": upload}}
     for user, status in (("ann", 201), ("bob", 422)):

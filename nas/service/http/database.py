@@ -1,5 +1,6 @@
 """Calls of the database from the event loop: in few threads, and none in vain while it is away."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -10,6 +11,7 @@ from nas.service.store.errors import DatabaseAway
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_LOG = logging.getLogger(__name__)
 _THREADS = 8  # others than those that read files: a database that hangs blocks nothing else
 _REST_S = 1.0
 
@@ -37,6 +39,7 @@ class DatabaseCalls:
             try:
                 return function(*args, **kwargs)
             except DatabaseAway as error:
+                _LOG.warning("%s", error)
                 self._away, self._away_until = str(error), time.monotonic() + _REST_S
                 raise
 

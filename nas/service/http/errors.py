@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from nas.core.errors import DiskError, InputError, NasError
+from nas.core.files import os_error_line
 from nas.pipeline.config import Wrong
 from nas.service.error_codes import code_of
 from nas.service.requests import wrong_request
 from nas.service.store.errors import DatabaseAway, QueueFull, ServiceError
 
+_LOG = logging.getLogger(__name__)
 _OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _OPTION = re.compile(r"--([a-z][a-z0-9-]*)")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OF_FAILURE: Mapping[type[NasError], int] = {DiskError: 507}
 AWAY_S = 5  # when a database that does not answer is asked for again
 
 
@@ -96,26 +98,33 @@ def install_handlers(app: FastAPI) -> None:
 
 
 async def _of_nas_error(request: Request, error: Exception) -> Response:
-    del request
     assert isinstance(error, NasError)
-    message, headers = str(error), None
+    if isinstance(error, DatabaseAway | DiskError):
+        return _of_the_server(request, error)
+    message, status = str(error), 422 if isinstance(error, InputError) else 500
+    headers: Mapping[str, str] | None = getattr(error, "headers", None)
     if isinstance(error, ServiceError):
-        status, headers = error.status, getattr(error, "headers", None)
-    else:
-        status = 422 if isinstance(error, InputError) else _OF_FAILURE.get(type(error), 500)
+        status = error.status
     if isinstance(error, QueueFull):
         headers = {"Retry-After": str(error.retry_after_s)}
-    elif isinstance(error, DatabaseAway):
-        headers = {"Retry-After": str(AWAY_S)}
     option = _OPTION.search(message) if status == 422 else None
-    return error_response(status, code_of(error), message, headers=headers,
-                          field=option[1].replace("-", "_") if option else None)
+    field = getattr(error, "field", None) or (option[1].replace("-", "_") if option else None)
+    return error_response(status, code_of(error), message, field=field, headers=headers)
+
+
+def _of_the_server(request: Request, error: DatabaseAway | DiskError) -> Response:
+    # Where its database and its files are is nothing to those who ask.
+    if isinstance(error, DatabaseAway):
+        return error_response(503, code_of(error), "the database does not answer now; try again",
+                              headers={"Retry-After": str(AWAY_S)})
+    _LOG.error("%s %s: %s", request.method, request.url.path, error)
+    return error_response(507, code_of(error), "the server's disk is full or fails; its admin "
+                          "finds the cause in its log")
 
 
 async def _of_os_error(request: Request, error: Exception) -> Response:
-    del request
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return error_response(507, "disk_full", "the server's disk is full; tell its admin")
+        return _of_the_server(request, DiskError(os_error_line(error)))
     raise error
 
 

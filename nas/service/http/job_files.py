@@ -38,8 +38,11 @@ def path_of(folder: DataDir, job_id: str, name: str) -> Path | None:
 
 
 def result_of(folder: DataDir, job: Job) -> Any:
-    """Returns what a job that is done has given; None: it is not done."""
-    if job.state != "done":
+    """Returns what a job has given; None: it has not ended, or there is nothing.
+
+    A pruning that misses its budget has failed and has given something all the same.
+    """
+    if job.state not in ("done", "failed"):
         return None
     try:
         return json.loads(folder.result(job.id).read_bytes())

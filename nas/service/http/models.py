@@ -124,7 +124,7 @@ class JobDetail(Job):
     """A job with what it has given.
 
     Attributes:
-        result: What ``--json`` prints on the command line; null until the job is done.
+        result: What ``--json`` prints on the command line; null until the job has ended.
         files: That can be downloaded now.
         bundle: Whether there is a bundle to download.
     """
