@@ -13,7 +13,7 @@ from nas.core.protocols import Executor
 from nas.core.trial import Outcome
 from nas.pipeline.compare_figures import compared, curves
 from nas.pipeline.compare_picture import draw_comparison
-from nas.pipeline.compose import Parts, check_searcher, compose, searched_supernet
+from nas.pipeline.compose import Parts, compose, searched_supernet
 from nas.pipeline.config import SEEDS, SearchConfig, make_config
 from nas.pipeline.device import one_thread
 from nas.pipeline.events import Event, Watcher, silent
@@ -22,6 +22,7 @@ from nas.pipeline.kept import KeptOutcomes
 from nas.pipeline.latency_note import place
 from nas.pipeline.result import SearchResult
 from nas.pipeline.run_dir import RunDir
+from nas.pipeline.screening import check_searcher
 from nas.pipeline.search import device_facts, inputs, trial_values, versions
 from nas.search.driver import drive
 from nas.search.ledger import open_ledger

@@ -6,24 +6,19 @@ from pathlib import Path
 
 from torch import nn
 
-from hardware_profiles.energy import METRIC as ENERGY
-from hardware_profiles.energy import EnergyTable
 from hardware_profiles.few_shot_host import run_few_shot
-from hardware_profiles.host import HostConfig, host_key
+from hardware_profiles.host import HostConfig
 from hardware_profiles.host_run import run_host
-from hardware_profiles.identity import ProfileKey, generator_hash, require_key, require_space
+from hardware_profiles.identity import generator_hash, require_key, require_space
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.store import user_store
-from hardware_profiles.table import LatencyTable
 from nas.core.arch import Arch
-from nas.core.costs import ClosedFormCosts
 from nas.core.problem import Problem
 from nas.core.protocols import CostModel, Evaluator, Executor, Searcher, Supernet
-from nas.core.registry import made, resolve
+from nas.core.registry import made
 from nas.core.resources import Resources
-from nas.core.rng import derive_rng
-from nas.evaluation.cascade import Cascade, CostStage, check_feasible
-from nas.evaluation.costs import CostMetrics, model_of
+from nas.evaluation.cascade import Cascade
+from nas.evaluation.costs import CostMetrics
 from nas.evaluation.first_images import FirstImages
 from nas.evaluation.halving import Halving
 from nas.evaluation.inherited import InheritedEvaluator
@@ -34,7 +29,7 @@ from nas.pipeline.clip_length import at_length, real_time_models
 from nas.pipeline.config import SearchConfig
 from nas.pipeline.design import Design, require_trained
 from nas.pipeline.device import torch_device
-from nas.pipeline.devices import HOST, foreign_profile
+from nas.pipeline.devices import HOST
 from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.gate import compose_gate
 from nas.pipeline.generation import with_quality
@@ -46,10 +41,20 @@ from nas.pipeline.knowledge import (
     make_predictor,
 )
 from nas.pipeline.metrics import METRICS
+from nas.pipeline.screening import (
+    check_bounds,
+    check_searcher,
+    cost_stages,
+    count_models,
+    energy_models,
+    host_config,
+    known_profile,
+    latency_table,
+    profile_key,
+)
 from nas.pipeline.speech import on_clips
 from nas.pipeline.trained import inherited_networks, trained_evaluator
 from nas.search.factory import make_searcher
-from nas.search.registry import SEARCHERS
 from nas.search.sharing import Joining
 from supernets.folder import CARD, load_folder
 from supernets.registry import SUPERNETS
@@ -96,11 +101,8 @@ def compose(config: SearchConfig, *, watch: Watcher,
     else:
         _require_fit(profile, config, supernet)
     models = _cost_models(config, supernet, profile)
-    stages = [CostStage(constraint, model_of(constraint.metric, models))
-              for constraint in config.constraints()]
-    # Cheapest first: a sum of integers costs no more than a table look-up, and needs no device.
-    stages.sort(key=lambda stage: stage.constraint.metric in ("latency_ms", "rtf"))
-    check_feasible(stages, supernet.space, derive_rng(config.seed, "feasibility"))
+    stages = cost_stages(config.constraints(), models)
+    check_bounds(stages, supernet.space, config.seed)
     gate = compose_gate(config, supernet, models)
     problem = Problem(
         space=supernet.space, objectives=config.objective_values(), screen=Cascade(stages),
@@ -131,7 +133,7 @@ def compose(config: SearchConfig, *, watch: Watcher,
 
 def _require_fit(profile: HardwareProfile, config: SearchConfig, supernet: Supernet) -> None:
     if config.device == HOST:
-        require_key(profile, _host_key(_host_config(config), supernet),
+        require_key(profile, profile_key(config, supernet),
                     remedy="resume where the search was started, or start a new one")
     else:
         require_space(profile, space=supernet.space.id,
@@ -140,14 +142,10 @@ def _require_fit(profile: HardwareProfile, config: SearchConfig, supernet: Super
 
 def _cost_models(config: SearchConfig, supernet: Supernet,
                  profile: HardwareProfile) -> Sequence[CostModel]:
-    latency = LatencyTable(profile, supernet.vocabulary, supernet.block_ids)
-    models: Sequence[CostModel] = (
-        latency, ClosedFormCosts(supernet.vocabulary, supernet.block_ids),
-        *real_time_models(supernet, config, latency=latency),
-        *key_value_models(supernet, config))
-    if ENERGY in config.objectives:
-        models = (*models, EnergyTable(profile, supernet.vocabulary, supernet.block_ids))
-    return models
+    latency = latency_table(supernet, profile)
+    return (latency, count_models(supernet),
+            *real_time_models(supernet, config, latency=latency),
+            *key_value_models(supernet, config), *energy_models(config, supernet, profile))
 
 
 def joining(config: SearchConfig) -> Joining | None:
@@ -155,18 +153,6 @@ def joining(config: SearchConfig) -> Joining | None:
     if not config.join:
         return None
     return Joining(workers=1 if config.executor == "serial" else config.workers or usable_cores())
-
-
-def check_searcher(name: str) -> None:
-    """Finds out before anything is loaded or measured whether there is such a searcher.
-
-    Raises:
-        InputError: There is none.
-    """
-    if name.startswith("optuna:"):
-        resolve(name.removeprefix("optuna:"))
-    else:
-        SEARCHERS.get(name).resolve()
 
 
 def resources(config: SearchConfig) -> Resources:
@@ -211,24 +197,9 @@ def device_profile(config: SearchConfig, supernet: Supernet, *,
     Raises:
         InputError: An unknown device; see `nas.pipeline.devices.foreign_profile`.
     """
-    if config.device != HOST:
-        return foreign_profile(config.device, supernet, threads=config.threads,
-                               precision=config.precision, batch=config.batch,
-                               require_measured=config.require_measured)
-    here = _host_config(config)
-    found = user_store().find(_host_key(here, supernet))
     # A search must not end here because the machine is busy: the profile says so where it matters.
-    return found or measure_host(supernet, config=here, keep_doubtful=True, watch=watch)
-
-
-def _host_config(config: SearchConfig) -> HostConfig:
-    return HostConfig(threads=config.threads, precision=config.precision or "fp32",
-                      batch=config.batch or 1)
-
-
-def _host_key(config: HostConfig, supernet: Supernet) -> ProfileKey:
-    return host_key(supernet.space, supernet.vocabulary, threads=config.threads,
-                    batch=config.batch, precision=config.precision)
+    return known_profile(config, supernet) or measure_host(
+        supernet, config=host_config(config), keep_doubtful=True, watch=watch)
 
 
 def measure_host(supernet: Supernet | Design, *, config: HostConfig, keep_doubtful: bool,

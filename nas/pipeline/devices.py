@@ -11,11 +11,12 @@ from hardware_profiles.store import KINDS, user_store
 from nas.core.errors import InputError, ProfileError
 from nas.core.protocols import Supernet
 from nas.core.registry import unknown_name
+from nas.pipeline.design import Design
 
 HOST = "host"  # this machine
 
 
-def foreign_profile(name: str, supernet: Supernet, *, threads: int = 1,
+def foreign_profile(name: str, supernet: Supernet | Design, *, threads: int = 1,
                     precision: str | None = None, batch: int | None = None,
                     require_measured: bool = False) -> HardwareProfile:
     """Returns the best profile of a device for a supernet's space; the newest of equal ones.
@@ -80,7 +81,8 @@ def _stored(names: set[str]) -> list[HardwareProfile]:
             if item.profile is not None and item.profile.device.id in names]
 
 
-def _unknown(name: str, stored: Sequence[HardwareProfile], supernet: Supernet) -> InputError:
+def _unknown(name: str, stored: Sequence[HardwareProfile],
+             supernet: Supernet | Design) -> InputError:
     if not stored:
         known = {entry.name for entry in DEVICES.entries} | {
             item.profile.device.id for item in user_store().list() if item.profile is not None}

@@ -20,7 +20,7 @@ from nas.pipeline.events import Event, Watcher, silent
 from nas.pipeline.proxies import load_proxy
 from nas.pipeline.rank_candidates import Candidates, plain_models, supernet_candidates
 from nas.pipeline.rank_picture import draw_ranking
-from nas.pipeline.rank_request import MIN_NETWORKS, VALIDATION
+from nas.pipeline.rank_request import MIN_NETWORKS, VALIDATION, require_proxies
 from nas.pipeline.rank_request import RankRequest as RankRequest
 from nas.pipeline.rank_store import TRUTH, RankStore
 from predictors.ranking.aggregate import borda
@@ -52,8 +52,7 @@ def rank(request: RankRequest, *, watch: Watcher = silent) -> Ranking:
             networks at all, or a folder of another ranking.
         RunInterrupted: Ctrl-C; what had been found is kept.
     """
-    if not request.proxies:
-        raise InputError("--proxy: name at least one of `nas list proxies`")
+    require_proxies(request)
     proxies = {name: load_proxy(name) for name in request.proxies}
     found = _candidates(request)
     labels = _labels(request, found)

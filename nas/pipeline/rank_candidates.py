@@ -15,6 +15,7 @@ from nas.core.errors import EvaluationError, InputError
 from nas.core.protocols import Batch, ZeroCostProxy
 from nas.core.registry import unknown_name
 from nas.core.rng import derive_rng, derive_seed
+from nas.core.space import SearchSpace
 from nas.evaluation.inherited import InheritedEvaluator
 from nas.evaluation.proxy_scores import ProxyScores, Weights, proxy_batch
 from nas.pipeline.compose import load_supernet
@@ -53,8 +54,7 @@ def supernet_candidates(name: str, *, n: int, weights: Weights, batch: int,
     """
     supernet = load_supernet(name)
     space = supernet.space
-    if space.size < n:
-        raise InputError(f"--n {n}: {space.id} has only {space.size} networks")
+    require_enough(space, n)
     rng = derive_rng(seed, "ranked networks")
     archs: dict[str, Arch] = {}
     while len(archs) < n:
@@ -69,6 +69,16 @@ def supernet_candidates(name: str, *, n: int, weights: Weights, batch: int,
 
     return Candidates({digest: arch.as_dict() for digest, arch in archs.items()}, score,
                       lambda network: -evaluate(archs[network])[QUALITY])
+
+
+def require_enough(space: SearchSpace, n: int) -> None:
+    """Passes if a space has n different networks.
+
+    Raises:
+        InputError: It has fewer.
+    """
+    if space.size < n:
+        raise InputError(f"--n {n}: {space.id} has only {space.size} networks")
 
 
 def plain_models(names: Sequence[str], *, batch: int, seed: int) -> Candidates:

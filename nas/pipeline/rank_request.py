@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nas.core.errors import InputError
 from nas.core.types import Weights
 
 VALIDATION = "validation"  # with inherited weights, as the truth
@@ -44,3 +45,13 @@ class RankRequest(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError("a name comes twice")
         return names
+
+
+def require_proxies(request: RankRequest) -> None:
+    """Passes if there is something to rank by.
+
+    Raises:
+        InputError: There is nothing.
+    """
+    if not request.proxies:
+        raise InputError("--proxy: name at least one of `nas list proxies`")

@@ -99,6 +99,8 @@ async def _start_workers(stack: AsyncExitStack, service: Service, database: Data
     if service.aside is None:
         aside = Aside(service.settings)
         stack.push_async_callback(to_thread.run_sync, aside.close)
+        aside.start()
+        aside.start()
         service.use_aside(aside)
     supervisor = Supervisor(service.settings, database)
     service.alive = lambda: sum(slot.alive for slot in supervisor.status())
