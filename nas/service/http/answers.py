@@ -1,6 +1,7 @@
 """Answers that are made of plain values, without passing through a model."""
 
 import json
+from operator import attrgetter
 from typing import Any
 
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from nas.service.store.jobs import Job
 
 _SUMMARY = ("id", "number", "user", "kind", "state", "created", "started", "ended", "ran_s",
             "done", "total", "note", "error", "stop_request")
+_VALUES = attrgetter(*_SUMMARY)
 
 
 def json_bytes(body: object) -> bytes:
@@ -26,7 +28,7 @@ def json_answer(body: object, *, status: int = 200) -> Response:
 
 def summary(job: Job) -> dict[str, Any]:
     """Returns what lists show of a job."""
-    return {name: getattr(job, name) for name in _SUMMARY} | {"title": _title(job)}
+    return dict(zip(_SUMMARY, _VALUES(job), strict=True)) | {"title": _title(job)}
 
 
 def with_config(job: Job) -> dict[str, Any]:

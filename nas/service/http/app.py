@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from importlib.metadata import version
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from anyio import to_thread
@@ -73,6 +74,16 @@ class _Application(FastAPI):
         app = DeclaredLength(super().build_middleware_stack(), default=JSON_BYTES,
                              of_paths={uploads.PATH: self._uploads})
         return SecurityHeaders(Observed(app, self._metrics))
+
+    def openapi(self) -> dict[str, Any]:
+        # FastAPI's own form of errors is in answers to none of them: see `errors`.
+        document = super().openapi()
+        for operation in (one for path in document["paths"].values() for one in path.values()):
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
 
 
 @asynccontextmanager
