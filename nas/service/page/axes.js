@@ -3,7 +3,7 @@
 import { h, refill } from "./dom.js";
 import { axisLabel } from "./format.js";
 
-/** With one objective the other axis is the trial's number; with more than two there is a choice. */
+/** Of one objective the other axis is the trial's number; of more than two there is a choice. */
 export class AxisChoice {
   #objectives = [];
   #names = { x: null, y: null };

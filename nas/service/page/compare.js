@@ -54,7 +54,8 @@ export async function compareView({ root, query, signal }) {
     const { x, y } = axes;
     grid.hidden = !runs.length || !shared.length;
     refill(none, runs.length && !shared.length
-      ? problem("These searches have no objective in common, so there is no picture of them.") : null);
+      ? problem("These searches have no objective in common, so there is no picture of them.")
+      : null);
     if (grid.hidden) return;
     const series = runs.map(({ job, view }) => ({ name: `${job.number}: ${job.title}`,
       chosen: job.result?.best ? `${job.id}:${job.result.best.digest}` : null,

@@ -24,7 +24,8 @@ export function comparedFacts(runs) {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Figures" },
       h("table", { class: "facts-table" },
         h("thead", {}, h("tr", {}, h("td", {}), runs.map(({ job }, at) =>
-          h("th", { scope: "col", class: `series-${at}` }, swatch(at), `${job.number}: ${job.title}`)))),
+          h("th", { scope: "col", class: `series-${at}` }, swatch(at),
+            `${job.number}: ${job.title}`)))),
         h("tbody", {}, rows.map(([name, cells, best]) => row(name, cells, best)),
           settings.map(([name, cells]) => row(name, cells, null, "differs"))))),
     h("p", { class: "help" }, settings.length ? "Shaded: settings in which they differ."

@@ -36,7 +36,8 @@ function adder(ids, others) {
       : "There are no searches yet.");
   }
   const select = h("select", { id: "add-run" }, others.map((job) =>
-    h("option", { value: job.id }, `${job.number}: ${job.title}, ${job.state}, ${ago(job.created)}`)));
+    h("option", { value: job.id },
+      `${job.number}: ${job.title}, ${job.state}, ${ago(job.created)}`)));
   const add = (event) => {
     event.preventDefault();
     go("compare", { jobs: [...ids, select.value].join(",") });

@@ -26,8 +26,8 @@ export function refill(node, ...children) {
   return node;
 }
 
-const flat = (children) =>
-  children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+const isThere = (child) => child !== null && child !== undefined && child !== false;
+const flat = (children) => children.flat(Infinity).filter(isThere);
 
 /** Returns an id that no other element has. */
 export const newId = (() => {

@@ -10,16 +10,18 @@ export class Exits {
       h("h2", { id: "exits-title" }, "Where networks left"),
       h("p", { class: "help" }, "Early exits cost next to nothing; what passes them is validated."),
       h("table", { class: "funnel" }, h("thead", { class: "unseen" }, h("tr", {},
-        ["Stage", "Share", "Networks"].map((name) => h("th", { scope: "col" }, name)))), this.body));
+        ["Stage", "Share", "Networks"].map((name) => h("th", { scope: "col" }, name)))),
+      this.body));
   }
 
   update(exits) {
     const { sampled, evaluated, failed, partial } = exits;
     this.node.hidden = !sampled;
     const rows = [["drawn", sampled, "seen"],
-      ...Object.entries(exits.early_exits).map(([stage, left]) => [`left at ${stage}`, left, "seen"]),
-      ...(partial ? [["validated in part", partial, "seen"]] : []), ["validated", evaluated, "good"],
-      ...(failed ? [["failed", failed, "bad"]] : [])];
+      ...Object.entries(exits.early_exits).map(([stage, left]) =>
+        [`left at ${stage}`, left, "seen"]),
+      ...(partial ? [["validated in part", partial, "seen"]] : []),
+      ["validated", evaluated, "good"], ...(failed ? [["failed", failed, "bad"]] : [])];
     const most = Math.max(1, ...rows.map(([, number]) => number));
     refill(this.body, rows.map(([name, number, kind]) => h("tr", {},
       h("th", { scope: "row" }, name),

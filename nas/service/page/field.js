@@ -45,8 +45,8 @@ export function wrapped({ entry, option, id }, control) {
 
   function refuse(sentence) {
     refill(wrong, sentence);
+    for (const one of node.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
     if (sentence) target().setAttribute("aria-invalid", "true");
-    else for (const one of node.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
   }
   node.addEventListener("input", () => refuse(null));
   return { name: entry.name, entry, node, initial: option.initial, refuse,

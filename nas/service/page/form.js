@@ -14,7 +14,8 @@ export async function formView({ root, query, signal }) {
   if (!mayWrite()) {
     title("New job");
     refill(root, h("h1", {}, "New job"), problem("With the role of a viewer you may look, not "
-      + "submit. Ask whoever runs the server for a token of a runner.", h("a", { href: "#/" }, "All jobs")));
+      + "submit. Ask whoever runs the server for a token of a runner.",
+    h("a", { href: "#/" }, "All jobs")));
     return;
   }
   const kind = query.get("kind") in KINDS ? query.get("kind") : "search";
@@ -70,9 +71,10 @@ export async function formView({ root, query, signal }) {
   }
 
   refill(root, h("h1", {}, "New job"),
-    h("nav", { class: "kinds", "aria-label": "Kind of job" }, Object.entries(KINDS).map(([one, name]) =>
-      h("a", { href: link("new", { kind: one === "search" ? null : one }),
-        "aria-current": one === kind ? "page" : null }, name))),
+    h("nav", { class: "kinds", "aria-label": "Kind of job" },
+      Object.entries(KINDS).map(([one, name]) =>
+        h("a", { href: link("new", { kind: one === "search" ? null : one }),
+          "aria-current": one === kind ? "page" : null }, name))),
     earlier ? h("p", { class: "help" }, "With the settings of job ",
       h("a", { href: link(`job/${from}`) }, `${earlier.number}`), ".") : null, form);
 }

@@ -2,6 +2,7 @@
 
 import { h, refill, s } from "./dom.js";
 import { axisLabel, shown } from "./format.js";
+import { drawn } from "./front_shapes.js";
 import { Frame, mark, onWidth, padded } from "./plot.js";
 import { Tip } from "./tip.js";
 
@@ -10,9 +11,9 @@ const REACH = 26; // pixels from the pointer within which a network is meant
 /**
  * A chart of one or more fronts.
  *
- * A series is `{name, seen, front, chosen}`: points are `{key, x, y, trial}`, those of `front` on the
- * front, in ascending order of x; `chosen` is the key of the exported one. `onActive` is told of the
- * point that is looked at (with its series), or null.
+ * A series is `{name, seen, front, chosen}`: points are `{key, x, y, trial}`, those of `front` in
+ * ascending order of x; `chosen` is the key of the exported one. `onActive` is told of the point
+ * that is looked at (with its series), or null.
  */
 export class FrontChart {
   #data = null;
@@ -97,34 +98,23 @@ export class FrontChart {
     }
     const frame = this.#frame = new Frame(padded(points.map((point) => point.x)),
       padded(points.map((point) => point.y)), this.#width, height);
+    const style = { isLone: series.length === 1, hasStairs: Boolean(x.name) };
     refill(this.svg, frame.axes(axisLabel(x), axisLabel(y)),
-      series.map((one, at) => this.#series(frame, one, at)),
+      series.map((one, at) => drawn(frame, one, at, style, (point) => this.#option(point))),
       s("path", { class: "ring", d: mark(0, 9), visibility: "hidden" }));
     this.#ring(this.#found());
-    const first = this.#options().find((node) => node.dataset.key === focused) ?? this.#options()[0];
+    const options = this.#options();
+    const first = options.find((node) => node.dataset.key === focused) ?? options[0];
     first?.setAttribute("tabindex", "0");
     if (focused) first?.focus();
   }
 
-  #series(frame, one, at) {
-    const { series, x } = this.#data;
-    const lone = series.length === 1;
-    const stairs = x.name ? staircase(frame, one.front) : [];
-    return s("g", { class: `series-${at}` },
-      stairs.length && lone ? frame.path([...stairs, [frame.x.high, frame.y.high]], "area",
-        { closed: true }) : null,
-      frame.dots(one.seen.map((point) => [point.x, point.y]), "seen"),
-      stairs.length ? frame.path(stairs, "line") : null,
-      one.front.map((point) => this.#option(frame, one, at, point)));
-  }
-
-  #option(frame, one, at, point) {
-    const isChosen = point.key === one.chosen;
-    return s("path", { d: mark(at, isChosen ? 7 : 5), class: isChosen ? "chosen" : "front",
-      transform: `translate(${frame.x.at(point.x)} ${frame.y.at(point.y)})`, role: "option",
-      "aria-selected": String(point.key === this.#active), tabindex: "-1", "data-key": point.key,
-      "aria-label": this.#lines({ ...point, series: one }).filter(Boolean).join(", ")
-        + (isChosen ? ", exported" : "") });
+  /** Returns what a point on the front says of itself to the keyboard and to screen readers. */
+  #option(point) {
+    const exported = point.key === point.series.chosen ? ", exported" : "";
+    return { role: "option", tabindex: "-1", "data-key": point.key,
+      "aria-selected": String(point.key === this.#active),
+      "aria-label": this.#lines(point).filter(Boolean).join(", ") + exported };
   }
 
   #ring(point) {
@@ -168,18 +158,4 @@ export class FrontChart {
     next.setAttribute("tabindex", "0");
     next.focus();
   }
-}
-
-/** Returns the corners of what a front dominates in these two objectives. */
-function staircase(frame, front) {
-  // A third objective may put others on the front: only those that none is below and left of.
-  const lowest = front.filter((point, at) =>
-    front.slice(0, at).every((other) => other.y > point.y));
-  if (!lowest.length) return [];
-  const corners = [[lowest[0].x, frame.y.high], [lowest[0].x, lowest[0].y]];
-  lowest.slice(1).forEach((point, at) => {
-    corners.push([point.x, lowest[at].y], [point.x, point.y]);
-  });
-  corners.push([frame.x.high, lowest.at(-1).y]);
-  return corners;
 }

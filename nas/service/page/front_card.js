@@ -10,7 +10,7 @@ import { link } from "./router.js";
 import { mayWrite } from "./session.js";
 import { isLive } from "./state.js";
 
-/** Returns the points of a view in two axes: `{seen, front}`, the latter in ascending order of x. */
+/** Returns the points of a view in two axes: `{seen, front}`, the latter by ascending x. */
 export function pointsOf(view, x, y, prefix = "") {
   const seen = [], front = [];
   for (const trial of view.trials) {

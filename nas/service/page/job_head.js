@@ -22,7 +22,8 @@ export class JobHead {
     this.failure = h("p", { class: "wrong", role: "alert" });
     this.node = h("div", { class: "job-head" },
       h("p", { class: "crumb" }, h("a", { href: "#/" }, "Jobs"), " / ", this.crumb = h("span", {})),
-      h("div", { class: "heading" }, this.title, this.actions), this.facts, this.failure, this.error);
+      h("div", { class: "heading" }, this.title, this.actions), this.facts, this.failure,
+      this.error);
   }
 
   update(job) {

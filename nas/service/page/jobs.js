@@ -47,9 +47,9 @@ export async function jobsView({ root, query, signal }) {
     }
     rows = kept;
     const nodes = [...rows.values()].map((row) => row.node);
-    if (nodes.length !== body.children.length || nodes.some((node, at) => node !== body.children[at])) {
-      refill(body, nodes);
-    }
+    const isSame = nodes.length === body.children.length
+      && nodes.every((node, at) => node === body.children[at]);
+    if (!isSame) refill(body, nodes);
     table.hidden = jobs.length === 0;
     refill(empty, jobs.length ? null : nothing(asked));
     turnPages(next);

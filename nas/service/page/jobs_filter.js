@@ -5,8 +5,8 @@ import { h, refill } from "./dom.js";
 import { go, link } from "./router.js";
 import { STATES } from "./state.js";
 
-export const KINDS = { search: "Search", rank: "Ranking", prune: "Pruning", import: "Profile import",
-  export: "Export" };
+export const KINDS = { search: "Search", rank: "Ranking", prune: "Pruning",
+  import: "Profile import", export: "Export" };
 
 /** Fills the bar above the list; a control that has the focus keeps it. */
 export function filters(bar, query, counts) {

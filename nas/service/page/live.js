@@ -26,7 +26,8 @@ export function follow(id, { onChange, onStages, signal }) {
   }
 
   function open() {
-    if (stream && stream.readyState !== EventSource.CLOSED || document.hidden || signal.aborted) return;
+    const isOpen = stream && stream.readyState !== EventSource.CLOSED;
+    if (isOpen || document.hidden || signal.aborted) return;
     stream = new EventSource(address(`jobs/${id}/events?after=${view.seq}`));
     stream.addEventListener("progress", ({ data }) => move(JSON.parse(data)));
     stream.addEventListener("trial", soon);

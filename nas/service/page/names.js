@@ -19,8 +19,8 @@ export function pickOf(parts) {
   function draw(chosen) {
     const names = rows.map(({ name }) => name);
     const isKnown = names.includes(chosen) || chosen === toText(option.initial);
-    refill(select,
-      option.isNullable || (option.isRequired && !option.initial) ? h("option", { value: "" }, "–") : null,
+    const mayBeEmpty = option.isNullable || (option.isRequired && !option.initial);
+    refill(select, mayBeEmpty ? h("option", { value: "" }, "–") : null,
       option.initial && !names.includes(option.initial)
         ? h("option", { value: option.initial }, option.initial) : null,
       rows.map((row) => h("option", { value: row.name }, titled(row))),
@@ -53,7 +53,8 @@ export function listOf(parts) {
   const { entry } = parts;
   const text = textOf(parts);
   const buttons = h("ul", { class: "names" });
-  const more = h("details", { class: "known", hidden: true }, h("summary", {}, "Known names"), buttons);
+  const more = h("details", { class: "known", hidden: true },
+    h("summary", {}, "Known names"), buttons);
   const names = () => text.node.value.split(",").map((part) => part.trim()).filter(Boolean);
 
   function show() {

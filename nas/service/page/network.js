@@ -7,7 +7,8 @@ import { nameOf, shown } from "./format.js";
 export function networkPanel({ trial, arch, units, remark, actions }) {
   const metrics = Object.entries(trial.metrics ?? {});
   return h("div", { class: "network" },
-    h("h3", {}, h("code", {}, trial.digest), remark ? h("span", { class: "remark" }, remark) : null),
+    h("h3", {}, h("code", {}, trial.digest),
+      remark ? h("span", { class: "remark" }, remark) : null),
     h("dl", { class: "figures" }, metrics.map(([name, value]) =>
       h("div", {}, h("dt", {}, nameOf(name)), h("dd", {}, shown(name, value, units[name]))))),
     arch ? genes(arch)

@@ -1,4 +1,4 @@
-// Axes for small SVG charts whose colours come from the style sheet; as nas/pipeline/reporting/plot.
+// Axes for small SVG charts whose colours come from the style sheet, as those of report.html.
 
 import { s } from "./dom.js";
 
@@ -19,10 +19,9 @@ export class Scale {
     const rough = (this.high - this.low) / number;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 2.5, 5, 10].map((m) => power * m).find((m) => m >= rough * 0.999);
+    const first = Math.ceil(this.low / step - 1e-9), last = Math.floor(this.high / step + 1e-9);
     const found = [];
-    for (let k = Math.ceil(this.low / step - 1e-9); k <= Math.floor(this.high / step + 1e-9); k += 1) {
-      found.push(Number((k * step).toPrecision(12)));
-    }
+    for (let k = first; k <= last; k += 1) found.push(Number((k * step).toPrecision(12)));
     return found;
   }
 }

@@ -44,8 +44,8 @@ export function tiles(entries) {
     h("li", {}, h("b", {}, value), h("span", {}, name), note ? h("small", {}, note) : null)));
 }
 
-function searchTiles({ best, quality = {}, counts, device, stopped }) {
-  const unit = quality.unit ?? "%", name = quality.name ?? "error", inputs = quality.inputs ?? "images";
+function searchTiles({ best, quality, counts, device, stopped }) {
+  const { unit, name, inputs } = quality;
   const { metrics } = best;
   return [tiles([
     [shown("error", best.test.error, unit), `test ${name}`, `${inputs} no search saw`],
@@ -62,8 +62,8 @@ function searchTiles({ best, quality = {}, counts, device, stopped }) {
 
 function profileTiles({ profile, device, kind, space }) {
   return [tiles([[device, "device"], [kind, "latencies", `of ${space}`], [profile, "profile"]]),
-    mayWrite() ? h("p", { class: "below" }, h("a", { class: "button", href: link("new", { device }) },
-      "Search for this device")) : null];
+    mayWrite() ? h("p", { class: "below" }, h("a", { class: "button",
+      href: link("new", { device }) }, "Search for this device")) : null];
 }
 
 function exportTiles(result) {

@@ -15,8 +15,8 @@ function one({ model, method, before, after, accuracy, latency_kind: kind }) {
     metric === "latency_ms" ? `${nameOf(metric)}, ${kind}` : nameOf(metric),
     shown(metric, before[metric]), shown(metric, after[metric]),
     percent(after[metric] / before[metric])]);
-  rows.push(["test accuracy", `${significant(accuracy.before)} %`, `${significant(accuracy.after)} %`,
-    points(accuracy.after - accuracy.before)]);
+  rows.push(["test accuracy", `${significant(accuracy.before)} %`,
+    `${significant(accuracy.after)} %`, points(accuracy.after - accuracy.before)]);
   return card(`${model}, ${method}`, ["", "Unpruned", "Pruned", "Share"], rows);
 }
 

@@ -39,9 +39,11 @@ function described(property, schemas) {
   const found = resolved(property, schemas);
   const kinds = (found.anyOf ?? [found]).map((kind) => resolved(kind, schemas));
   const real = kinds.filter(({ type }) => type !== "null");
-  const choices = real.length === 1 ? real[0].enum ?? (real[0].const ? [real[0].const] : null) : null;
-  return { type: real.length === 1 ? real[0].type : "string", choices,
-    itemType: real[0].items?.type ?? "string", isNullable: kinds.length > real.length,
+  const [one] = real;
+  const isOne = real.length === 1;
+  return { type: isOne ? one.type : "string",
+    choices: isOne ? one.enum ?? (one.const ? [one.const] : null) : null,
+    itemType: one.items?.type ?? "string", isNullable: kinds.length > real.length,
     initial: property.default ?? null };
 }
 

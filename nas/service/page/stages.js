@@ -8,8 +8,9 @@ export class Stages {
   constructor() {
     this.list = h("ul", { class: "stages" });
     this.empty = h("p", { class: "help" });
-    this.node = h("section", { class: "card full progress-card", "aria-labelledby": "stages-title" },
-      h("h2", { id: "stages-title" }, "Progress"), this.empty, this.list);
+    this.node = h("section", { class: "card full progress-card",
+      "aria-labelledby": "stages-title" },
+    h("h2", { id: "stages-title" }, "Progress"), this.empty, this.list);
   }
 
   update(job, stages) {

@@ -1,5 +1,5 @@
-// Light or dark: as the system has it, until a reader chooses. A classic script in the head, so that
-// a chosen theme is there before the first paint.
+// Light or dark: as the system has it, until a reader chooses. A classic script in the head, so
+// that a chosen theme is there before the first paint.
 "use strict";
 {
   const KEY = "nas-theme";

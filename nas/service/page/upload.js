@@ -29,7 +29,8 @@ export function makeUpload(entry, option) {
     }
     progress.hidden = false;
     try {
-      const { id: given } = await upload(entry.upload, file, (share) => { progress.value = share; });
+      const onShare = (share) => { progress.value = share; };
+      const { id: given } = await upload(entry.upload, file, onShare);
       sent = { file, id: given };
     } catch (error) {
       if (error instanceof ApiError) error.field = entry.name;
