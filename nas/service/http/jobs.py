@@ -26,7 +26,7 @@ _ONE = documented(404)
 
 
 @router.post("", status_code=201, response_model=Job, summary="Submit a job",
-             responses=documented(400, 409, 413, 422, 429, 507), max_body_size=JSON_BYTES)
+             responses=documented(400, 404, 409, 413, 422, 429, 507), max_body_size=JSON_BYTES)
 async def submit(
     request: JobRequest, service: TheService, caller: KnownCaller,
     idempotency_key: Annotated[str | None, Header(
