@@ -1,5 +1,6 @@
 """A real `nas serve` on a free loopback port, for benchmarks that ask, load and kill it."""
 
+import json
 import os
 import signal
 import socket
@@ -101,9 +102,16 @@ class Service:
     def wait_for_more(self, job_id: str, done: int) -> dict[str, Any]:
         """Returns the job once it has validated more than `done` networks, or has ended."""
         while (found := self.job(job_id))["state"] in ("queued", "running") \
-                and found["done"] <= done:
+                and self.validated(job_id) <= done:
             time.sleep(0.2)
         return found
+
+    def validated(self, job_id: str) -> int:
+        """Returns how many trials of a job its log of events has."""
+        log = self.data / "jobs" / job_id / "events.jsonl"
+        lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else []
+        events = [json.loads(line) for line in lines]
+        return len({event["id"] for event in events if event["type"] == "trial"})
 
     def wait(self, job_id: str, *, states: Sequence[str] = ("done", "failed", "cancelled"),
              patience_s: float = 600.0) -> dict[str, Any]:
