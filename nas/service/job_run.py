@@ -100,10 +100,12 @@ class JobRun:
     def _hold(self) -> None:
         try:
             self._folder.job(self._job.id).mkdir(mode=0o700, exist_ok=True)
+            lock = self._folder.running_lock(self._job.id)
             while self._reason is None:
                 try:
-                    with exclusive(self._folder.running_lock(self._job.id), wait=False):
+                    with exclusive(lock, wait=False):
                         self._log_and_work()
+                        lock.unlink(missing_ok=True)
                         return
                 except Held:  # by a worker that has lost the job and not noticed yet
                     time.sleep(_HELD_S)
@@ -203,15 +205,17 @@ class JobRun:
             self._report()
 
     def _report(self) -> None:
-        reporter, order = self._reporter, Order.GO_ON
+        reporter, job, order = self._reporter, self._job, Order.GO_ON
         try:
             if reporter is not None:
                 reporter.flush()
-            last = None if reporter is None else reporter.last
-            order = self._store.beat(
-                self._lease, done=last.done if last else self._job.done,
-                total=last.total if last else self._job.total,
-                note=reporter.note if reporter else self._job.note, ran_s=self.ran_s)
+            if reporter is None or reporter.last is None:  # as far as it was before
+                order = self._store.beat(self._lease, done=job.done, total=job.total,
+                                         note=job.note, ran_s=self.ran_s)
+            else:
+                last = reporter.last
+                order = self._store.beat(self._lease, done=last.done, total=last.total,
+                                         note=reporter.note, ran_s=self.ran_s, stage=last.stage)
         except (DatabaseAway, DiskError) as error:
             _LOG.warning("job %s goes on, but cannot be reported on: %s", self._job.id, error)
         if order is Order.CANCEL:

@@ -25,7 +25,7 @@ class Reporter:
         clock: Seconds.
 
     Attributes:
-        last: The last step.
+        last: The last step; None before the first.
         busy: Whether a step is being taken, which no signal may break off half-way.
     """
 
@@ -39,7 +39,7 @@ class Reporter:
         self._told = {_key(event): _facts(event) for event in before if event["type"] == "trial"}
         self._waiting: dict[str, Event] = {}
         self._written: dict[str, float] = {}
-        self.last = Event("", 0, 0)
+        self.last: Event | None = None
         self.busy = False
 
     def __call__(self, event: Event) -> None:
@@ -71,6 +71,8 @@ class Reporter:
     @property
     def note(self) -> str:
         """Of the last step, for people."""
+        if self.last is None:
+            return ""
         return ": ".join(part for part in (self.last.stage, self.last.note) if part)
 
     def _take(self, event: Event) -> None:

@@ -124,6 +124,8 @@ def main() -> None:
     except NasError as error:
         _LOG.error("slot %s cannot work: %s", sys.argv[1], error)
         sys.exit(error.exit_code)
+    sys.stderr.flush()
+    os._exit(0)  # everything is closed; torch takes a second or two to take itself apart
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_a_process_that_dies_over_a_question_gives_no_answer(aside: Aside) -> No
     os.kill(aside._process.pid, signal.SIGSTOP)
     killer = threading.Timer(0.3, os.kill, (aside._process.pid, signal.SIGKILL))
     killer.start()
-    with pytest.raises(NoAnswer, match="ended .*; try again"):
+    with pytest.raises(NoAnswer, match=r"ended .*; try again"):
         asyncio.run(aside.rows("searchers"))
     killer.join()
     check(aside, "search", max_macs=3_000_000)
