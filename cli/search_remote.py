@@ -38,10 +38,10 @@ def search_there(url: str, token_file: Path | None, *, resume: Path | None, file
 
 def _submitted(client: "Client", file: Path | None, given: Mapping[str, Any]) -> tuple[str, Path]:
     from nas.pipeline.config import make_config, read_config
-    from nas.pipeline.run_dir import RunDir
+    from nas.service.client_download import new_folder
 
     config = make_config({**(read_config(file) if file else {}), **given})
-    out = RunDir.new_path(config)  # before the work is done, not after it
+    out = new_folder(config)  # before the work is done, not after it
     return client.submit(config).id, out
 
 
@@ -49,7 +49,7 @@ def _taken_up(client: "Client", job_id: str, file: Path | None,
               given: Mapping[str, Any]) -> tuple[str, Path]:
     from nas.core.errors import InputError
     from nas.pipeline.config import make_config
-    from nas.pipeline.run_dir import RunDir
+    from nas.service.client_download import new_folder
 
     other = ["config"] if file else [name for name in given if name != "out"]
     if other:
@@ -59,7 +59,7 @@ def _taken_up(client: "Client", job_id: str, file: Path | None,
     # The folder's name comes from these; the rest may be what only the server understands.
     named: dict[str, Any] = {"out": given.get("out")}
     named |= {name: job.config[name] for name in ("supernet", "device") if name in job.config}
-    out = RunDir.new_path(make_config(named))
+    out = new_folder(make_config(named))
     if job.state in ("failed", "cancelled"):
         client.resume(job_id)
     return job_id, out

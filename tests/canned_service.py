@@ -88,11 +88,13 @@ class CannedService:
         routes: ``"GET jobs/j1"`` → a reply, a function of the request, or several replies, one
             for each request, of which the last stays.
         asked: The requests so far.
+        deaf: Set while nothing listens.
     """
 
     def __init__(self, routes: Mapping[str, Reply | Answer | list[Reply]]) -> None:
         self.routes = dict(routes)
         self.asked: list[Asked] = []
+        self.deaf = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self._tls: ssl.SSLContext | None = None
@@ -113,13 +115,16 @@ class CannedService:
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         self._server, self._port = server, server.server_address[1]
+        self.deaf.clear()
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
 
     def stop(self) -> None:
         """Listens no more; a connection ends with its answer."""
         assert self._server is not None
         self._server.shutdown()
-        self._server.server_close()
+        self._server.socket.close()
+        self.deaf.set()
+        self._server.server_close()  # waits for the answers
 
     def answer(self, asked: Asked) -> Reply:
         self.asked.append(asked)

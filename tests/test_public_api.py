@@ -1,5 +1,8 @@
 """The public names of `nas`."""
 
+import subprocess
+import sys
+
 import nas
 
 
@@ -18,3 +21,11 @@ def test_every_exported_member_resolves() -> None:
 
 def test_unknown_member_is_an_attribute_error() -> None:
     assert not hasattr(nas, "no_such_thing")
+
+
+def test_a_client_needs_neither_torch_nor_an_extra() -> None:
+    code = ("import sys, nas; nas.Client('http://127.0.0.1:1').close(); nas.SearchResult; "
+            "print([name for name in ('torch', 'optuna', 'onnxruntime', 'ray', 'timm', "
+            "'sqlalchemy', 'fastapi', 'starlette', 'uvicorn') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

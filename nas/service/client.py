@@ -14,8 +14,7 @@ from nas.pipeline.events import Watcher, silent
 from nas.pipeline.prune.request import PruneRequest
 from nas.pipeline.rank_request import RankRequest
 from nas.pipeline.result import SearchResult
-from nas.pipeline.run_dir import RunDir
-from nas.service.client_download import PAYLOADS, download_job
+from nas.service.client_download import PAYLOADS, download_job, new_folder
 from nas.service.client_errors import Refused, error_of_job
 from nas.service.client_events import ENDED, job_events
 from nas.service.client_following import following, says_how_to_follow, tell
@@ -200,7 +199,7 @@ class Client:
             NasError: As `nas.run_search`; or the server cannot be used.
             RunInterrupted: Ctrl-C; the job goes on, and the message says how to follow it again.
         """
-        place = RunDir.new_path(config.model_copy(update={"out": out or config.out}))
+        place = new_folder(config.model_copy(update={"out": out or config.out}))
         return self.result(self.submit(config).id, watch=watch, out=place)
 
     def result(self, job_id: str, *, watch: Watcher = silent, out: Path) -> SearchResult:

@@ -9,6 +9,8 @@ import httpx2
 
 from nas.core.errors import InputError
 from nas.core.files import whole_folder, write_chunks, write_synced
+from nas.pipeline.config import SearchConfig
+from nas.pipeline.run_dir import RunDir
 from nas.service.client_errors import ServerError
 from nas.service.client_unzip import check_name, unzip
 from nas.service.client_wait import Away
@@ -16,8 +18,20 @@ from nas.service.client_wire import Wire
 from nas.service.http.models import JobDetail
 
 PAYLOADS = ("pareto.json", "compare.json")  # these say in which folder the run is
+RESULT = "result.json"  # of a search, what these hold
 _CHUNK = 2**20
 _ZIP = ".bundle.zip"
+
+
+def new_folder(config: SearchConfig) -> Path:
+    """Returns where the run folder of a search goes: as of a search here.
+
+    Raises:
+        InputError: The folder exists.
+    """
+    if config.out is not None and config.out.exists():
+        raise InputError(f"{config.out} exists; give another --out")
+    return RunDir.new_path(config)
 
 
 def download_job(wire: Wire, job: JobDetail, out: Path) -> None:
@@ -36,6 +50,8 @@ def download_job(wire: Wire, job: JobDetail, out: Path) -> None:
     is_bundle = job.kind == "export" and job.bundle
     with whole_folder(out) as folder:
         for file in () if is_bundle else job.files:
+            if job.kind == "search" and file.name == RESULT:
+                continue
             check_name(file.name, wire.url)
             _fetch(wire, f"jobs/{job.id}/files/{quote(file.name)}", folder / file.name,
                    size=file.bytes)

@@ -124,12 +124,19 @@ def test_a_job_that_stopped_goes_on(service: CannedService, ended: str) -> None:
     (["--resume", "j1", "--config", "my.toml"], "drop --config"),
     (["--resume", "runs/first"], "'runs/first' is no id of a job"),
     (["--budget", "0"], "--budget: "), (["--token-file", "none"], "--token-file none: No such"),
-    (["--out", "."], "exists and is no run folder")])
+    (["--out", "."], "nas: . exists; give another --out")])
 def test_options_that_make_no_sense(service: CannedService, arguments: list[str], said: str,
                                     capsys: pytest.CaptureFixture[str]) -> None:
     assert search(service, *arguments) == 2
     assert said in last_line(capsys)
     assert service.asked == []
+
+
+def test_a_folder_that_is_there(service: CannedService, tmp_path: Path,
+                               capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    assert search(service, "--resume", "j1", "--out", "run") == 2
+    assert last_line(capsys) == "nas: run exists; give another --out"
 
 
 def test_a_job_of_another_kind(service: CannedService, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,14 @@ def test_the_run_folder_and_its_bundle(client: Client, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_the_result_of_a_search_is_not_there_twice(service: CannedService, client: Client,
+                                                   tmp_path: Path) -> None:
+    service.routes |= {"GET jobs/j1/files/result.json": content(b"{}"), ONE: done(
+        files=[{"name": "result.json", "bytes": 2}], bundle=False)}
+    client.download("j1", tmp_path / "run")
+    assert tree(tmp_path / "run") == {}
+
+
 def test_a_search_gives_what_it_would_give_here(service: CannedService, client: Client,
                                                 tmp_path: Path) -> None:
     service.routes |= {"POST jobs": Reply(job(), 201), "GET jobs/j1/events": stream(
@@ -90,9 +98,10 @@ def test_an_export_is_its_bundle(service: CannedService, client: Client, tmp_pat
 
 
 def test_work_without_a_bundle(service: CannedService, client: Client, tmp_path: Path) -> None:
-    service.routes[ONE] = done(kind="rank", bundle=False)
+    service.routes |= {"GET jobs/j1/files/result.json": content(b"{}"), ONE: done(
+        kind="rank", files=[{"name": "result.json", "bytes": 2}], bundle=False)}
     client.download("j1", tmp_path / "rank")
-    assert set(tree(tmp_path / "rank")) == set(FILES)
+    assert tree(tmp_path / "rank") == {"result.json": b"{}"}
 
 
 def test_broken_connections_begin_a_file_again(service: CannedService, client: Client,

@@ -130,6 +130,7 @@ def test_a_server_that_starts_again(service: CannedService, client: Client,
     def last_words(asked: Asked) -> Reply:
         del asked
         threading.Thread(target=restart).start()
+        assert service.deaf.wait(5)
         return stream(progress(1))
 
     def restart() -> None:
