@@ -61,7 +61,7 @@ def serve(
         max_job_trials=max_job_trials, require_token=require_token,
         allow=frozenset(part.strip() for part in allow.split(",") if part.strip()))
     with extra_needed():
-        from nas.service.http.app import run_server
+        from nas.service.http.server import run_server
 
         _require_some_token(settings)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,22 @@ def test_a_client_that_goes_leaves_nothing(live: Listening) -> None:
         wait(client, lambda: bool(left_over(server)))
     wait(client, lambda: not server.service.uploads_now)
     assert left_over(server) == []
+
+
+def test_a_client_that_stops_a_download_is_no_error(
+        live: Listening, caplog: pytest.LogCaptureFixture) -> None:
+    server, client = live
+    job = server.job()
+    server.write(job, "study.journal", b"x" * 20_000_000)
+    server.write(job, "best/manifest.json", b"x" * 20_000_000)
+    for path in (f"/api/v1/jobs/{job.id}/files/study.journal", f"/api/v1/jobs/{job.id}/bundle"):
+        with connection(client) as there:
+            there.sendall(head("GET", path))
+            assert there.recv(1000).startswith(b"HTTP/1.1 200")
+    time.sleep(0.5)
+    assert client.get("/healthz").status_code == 200
+    assert [record.getMessage() for record in caplog.records
+            if record.levelname in ("ERROR", "WARNING")] == []
 
 
 def test_more_uploads_than_may_be_at_once(live: Listening) -> None:

@@ -17,7 +17,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from nas.core.errors import NasError
-from nas.service.http.app import run_server
+from nas.service.http.server import run_server
 from nas.service.settings import Settings
 values = json.loads(sys.argv[1])
 try:
@@ -113,6 +113,14 @@ def test_ctrl_c_ends_in_order(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port)):  # one that says nothing
             process.send_signal(signal.SIGINT)
             assert process.wait(40) == 0
+
+
+def test_all_addresses_of_a_name(tmp_path: Path) -> None:
+    with running(tmp_path / "data", host="localhost") as (_, url):
+        port = url.rpartition(":")[2]
+        for *_, address in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM):
+            host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
+            assert httpx2.get(f"http://{host}:{port}/healthz").status_code == 200
 
 
 def test_ipv6(tmp_path: Path) -> None:

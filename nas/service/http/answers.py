@@ -27,8 +27,11 @@ def json_answer(body: object, *, status: int = 200) -> Response:
 
 
 def summary(job: Job) -> dict[str, Any]:
-    """Returns what lists show of a job."""
-    return dict(zip(_SUMMARY, _VALUES(job), strict=True)) | {"title": _title(job)}
+    """Returns what lists show of a job; of errors without what looks like a secret."""
+    shown = dict(zip(_SUMMARY, _VALUES(job), strict=True)) | {"title": _title(job)}
+    if job.error is not None:
+        shown["error"] = {**job.error, "message": redacted(job.error["message"])}
+    return shown
 
 
 def with_config(job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _LOG = logging.getLogger(__name__)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _QUIET = ("GET", "HEAD")
+_METHODS = (*_QUIET, "POST", "DELETE")  # clients may invent others, without end
 
 
 class Metrics:
@@ -66,7 +67,8 @@ class Observed:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = scope["method"], getattr(scope.get("route"), "path", "other")
         if not scope.get("nas.stream"):
-            self._metrics.requests.labels(method, route, str(status)).observe(seconds)
+            known = method if method in _METHODS else "other"
+            self._metrics.requests.labels(known, route, str(status)).observe(seconds)
         if method not in _QUIET or status >= 400:
             caller = scope.get("nas.caller")
             _LOG.log(logging.ERROR if status >= 500 else logging.INFO, "request", extra={

@@ -41,8 +41,9 @@ class Views:
         async with made.lock:
             if (self._log_bytes(job), job.state) != made.of:
                 await asyncio.sleep(made.next_at - time.monotonic())
-                began, made.of = time.monotonic(), (self._log_bytes(job), job.state)
+                began, of = time.monotonic(), (self._log_bytes(job), job.state)
                 made.body = await to_thread.run_sync(self._body, job)
+                made.of = of
                 made.next_at = time.monotonic() + _REST * (time.monotonic() - began)
             return made.body
 
