@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import MeasureProtocol
-from hardware_profiles.session import PassTimes
 from nas.core.errors import ProfileError
 from nas.core.files import os_error_line
 from nas.core.locks import Held, exclusive

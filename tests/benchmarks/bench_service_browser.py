@@ -30,8 +30,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
            "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 PATIENCE_MS = 300_000
-IMAGES = {"serve.png": "job-desktop-light", "serve-dark.png": "job-desktop-dark",
-          "serve-phone.png": "job-phone-dark"}
+IMAGES = {"serve.png": "job-desktop-light-top", "serve-compare.png": "compare-desktop-dark-top"}
 
 
 def main() -> None:
@@ -46,8 +45,7 @@ def main() -> None:
         service.start()
         service.wait(service.submit("search", {"budget": 24, "seed": 1}))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        said = {"browser": browser.version}
-        figures = {**said, **watched(browser, service, root)}
+        figures = {"chromium": browser.version, **watched(browser, service, root)}
         shots = options.shots or root / "shots"
         shots.mkdir(parents=True, exist_ok=True)
         figures["views_that_scroll_sideways"] = photographed(browser, service, shots)
@@ -94,7 +92,7 @@ def watched(browser: Browser, service: Service, root: Path) -> dict[str, Any]:
         file.extractall(bundle)
     context.close()
     return {"refused_with": refused, "watched_s": round(watched_s, 1),
-            "points_drawn_while_it_ran": sorted(set(networks)), "console_errors": wrong,
+            "networks_on_the_front_as_it_grew": sorted(set(networks)), "console_errors": wrong,
             **run(bundle, service.job(job))}
 
 
@@ -154,9 +152,11 @@ def photographed(browser: Browser, service: Service, folder: Path) -> list[str]:
                 page.reload()
                 page.wait_for_load_state()
                 page.wait_for_timeout(1500)
-                page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True)
+                shot = f"{name}-{size}-{scheme}"
+                page.screenshot(path=folder / f"{shot}.png", full_page=True)
+                page.screenshot(path=folder / f"{shot}-top.png")
                 if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                    wide.append(f"{name}-{size}-{scheme}")
+                    wide.append(shot)
             context.close()
     return wide
 

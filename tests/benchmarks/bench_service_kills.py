@@ -1,9 +1,9 @@
 """SIGKILL of the server or of a worker at random moments of a job, and what comes of the job.
 
 Each of the jobs is killed once, at a random moment of the time that it takes unkilled; one more is
-killed whenever it has come further since the last time. After the kill of the server it is started again, as a
-supervisor would. In the end each job's ledger and front must be those of the same search that
-nothing has disturbed, run by the command line.
+killed whenever it has come further since the last time. After the kill of the server it is started
+again, as a supervisor would. In the end each job's ledger and front must be those of the same
+search that nothing has disturbed, run by the command line.
 
     python tests/benchmarks/bench_service_kills.py [KILLS] [--no-report]
 """
