@@ -112,6 +112,7 @@ def answer(server: Server, method: str, path: str, who: str) -> int:
         url = url.format(job_id=job.id, name="pareto.json")
     user, role = {NOBODY: ("", ""), ADMIN: ("root", "admin"), OTHER_VIEWER: ("bob", "viewer"),
                   OTHER_RUNNER: ("bob", "runner")}.get(who, ("ann", who))
+    server.client.cookies.clear()  # of an earlier login
     headers = server.auth(user, role) if role else {}  # type: ignore[arg-type]
     options = {"content": row.body} if isinstance(row.body, str) else {"json": row.body}
     response = server.client.request(method, url, headers=headers, **options)  # type: ignore[arg-type]
