@@ -5,7 +5,6 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Response
-from starlette.responses import StreamingResponse
 
 from nas.service.http.auth import Guarded, KnownCaller
 from nas.service.http.errors import HttpError, documented
@@ -13,7 +12,7 @@ from nas.service.http.headers import REPORT_POLICY
 from nas.service.http.job_files import MEDIA, bundle_files, bundle_of, path_of
 from nas.service.http.jobs import JobId
 from nas.service.http.owned import require_own
-from nas.service.http.sending import opened, pieces, zipped
+from nas.service.http.sending import Download, opened, pieces, zipped
 from nas.service.http.state import TheService
 
 router = APIRouter(prefix="/api/v1/jobs/{job_id}", tags=["downloads"], route_class=Guarded,
@@ -36,7 +35,8 @@ async def file(job_id: JobId, service: TheService, caller: KnownCaller,
                "Content-Disposition": f'inline; filename="{path.name}"'}
     if path.suffix == ".html":
         headers["Content-Security-Policy"] = REPORT_POLICY
-    return StreamingResponse(pieces(found), headers=headers, media_type=MEDIA[path.suffix])
+    return Download(pieces(found), close=found.file.close, headers=headers,
+                    media_type=MEDIA[path.suffix])
 
 
 @router.get("/bundle", summary="Download the bundle", response_class=Response,
@@ -54,4 +54,5 @@ async def bundle(job_id: JobId, service: TheService, caller: KnownCaller) -> Res
         raise HttpError(404, "no_bundle", f"job {job_id} has no bundle; a search, pruning or "
                         "export has one when it is done")
     headers = {"Content-Disposition": f'attachment; filename="bundle-{job.id}.zip"'}
-    return StreamingResponse(zipped(found), headers=headers, media_type="application/zip")
+    parts = zipped(found)
+    return Download(parts, close=parts.close, headers=headers, media_type="application/zip")

@@ -3,10 +3,13 @@
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 _PIECE = 256 * 1024
 
@@ -17,6 +20,28 @@ class Opened:
 
     file: BinaryIO
     size: int
+
+
+class Download(StreamingResponse):
+    """Sends what an iterator yields; closes it however that ends, also if the client goes.
+
+    Args:
+        parts: Of the body; `pieces` or `zipped`.
+        close: Called at the end.
+        headers: Of the answer.
+        media_type: Of the body.
+    """
+
+    def __init__(self, parts: Iterator[bytes], *, close: Callable[[], None],
+                 headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(parts, headers=headers, media_type=media_type)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close()
 
 
 def opened(path: Path) -> Opened | None:
@@ -48,7 +73,7 @@ def pieces(source: Opened) -> Iterator[bytes]:
             yield piece
 
 
-def zipped(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
+def zipped(files: Iterable[tuple[str, Path]]) -> Generator[bytes, None, None]:
     """Yields a zip file of stored entries.
 
     Args:
