@@ -35,10 +35,14 @@ def main() -> None:
         service = Service(root / "data", root / "cache")
         service.start()
         service.wait(service.submit("search", {"budget": 2}))
-        runs = {"all_but_streams": fuzz(service, root, options.examples, "--exclude-path-regex",
-                                        EVENTS),
-                "streams": fuzz(service, root, options.examples, "--include-path-regex", EVENTS,
-                                "--phases", "examples,coverage,fuzzing")}
+        token = subprocess.run(
+            [str(Path(sys.executable).with_name("nas")), "serve", "token", "create", "fuzzer",
+             "--role", "admin", "--data", str(service.data)],
+            check=True, capture_output=True, text=True).stdout.strip()
+        runs = {"all_but_streams": fuzz(service, root, token, options.examples,
+                                        "--exclude-path-regex", EVENTS),
+                "streams": fuzz(service, root, token, options.examples, "--include-path-regex",
+                                EVENTS, "--phases", "examples,coverage,fuzzing")}
         jobs = service.get("jobs?limit=1")["counts"]
         service.stop()
     figures = {"schemathesis": version("schemathesis"), "examples": options.examples,
@@ -50,7 +54,8 @@ def main() -> None:
         raise SystemExit("the fuzzer found something")
 
 
-def fuzz(service: Service, root: Path, examples: int, *options: str) -> dict[str, Any]:
+def fuzz(service: Service, root: Path, token: str, examples: int,
+         *options: str) -> dict[str, Any]:
     """Runs schemathesis and returns what was answered."""
     log = root / "fuzz.har"
     log.unlink(missing_ok=True)
@@ -58,7 +63,9 @@ def fuzz(service: Service, root: Path, examples: int, *options: str) -> dict[str
         [str(Path(sys.executable).with_name("schemathesis")), "run",
          f"{service.url}/openapi.json", "--checks", "not_a_server_error", "--max-examples",
          str(examples), "--seed", str(SEED), "--request-timeout", "30", "--continue-on-failure",
-         "--suppress-health-check", "all", "--no-color", "--report", "har", "--report-har-path",
+         "--suppress-health-check", "all", "--header",
+         f"Authorization: Bearer {token}", "--generation-with-security-parameters", "false",
+         "--no-color", "--report", "har", "--report-har-path",
          str(log), *options],
         cwd=root, env=environment(service.cache), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,3 +1,4 @@
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,8 @@ def opened_database(request: pytest.FixtureRequest,
     url = None
     if request.param == "postgres":
         server: Server = request.getfixturevalue("postgres")
-        url = server.create("store")
+        # pytest makes it again after the other one: each time with a name of its own.
+        url = server.create(f"store_{secrets.token_hex(4)}")
     database = open_database(url, folder)
     yield database
     database.close()

@@ -102,6 +102,7 @@ def over_http(service: Service) -> Any:
         return found["result"]
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_front(service: Service, tiny_folder: Path, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
     here = printed(capsys, "--supernet", str(tiny_folder))
@@ -147,6 +148,7 @@ def kill_and_start(service: Service) -> None:
     service.start()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_watching_and_the_job_goes_on(service: Service, tmp_path: Path) -> None:
     def interrupted(event: Event) -> None:
         del event

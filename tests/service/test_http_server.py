@@ -68,6 +68,7 @@ def test_nothing_heavy_is_imported() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_life(tmp_path: Path, quick_profiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_CACHE_DIR", str(quick_profiles))
     data = tmp_path / "data"

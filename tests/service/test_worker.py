@@ -114,6 +114,7 @@ def test_a_job_gives_what_the_same_search_gives_here(here: Place, finished: str,
     assert shown["hypervolume"]["reference"] == reference.tolist()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_goes_on(here: Place, workers: Supervisor,
                                                          expected: Path) -> None:
     job = here.submit(**SEARCH, executor="process", workers=1)
@@ -176,6 +177,7 @@ def test_errors_are_the_command_lines(here: Place, kind: str, config: dict[str, 
     assert str(here.folder.root) not in job.error["message"]
 
 
+@pytest.mark.slow
 def test_an_export_has_its_own_bundle_and_the_command_lines_errors(
         here: Place, finished: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here.folder.root)
@@ -222,6 +224,7 @@ def test_a_ranking_and_a_comparison_are_done(here: Place) -> None:
     assert len(found["trials"]) == 8
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_gives_its_jobs_back_and_one_that_vanishes_leaves_no_process(
         another: Place, expected: Path) -> None:
     job = another.submit(**SEARCH, executor="process", workers=1)
@@ -260,6 +263,7 @@ def test_a_server_that_stops_gives_its_jobs_back_and_one_that_vanishes_leaves_no
         bury(process)
 
 
+@pytest.mark.slow
 def test_a_job_runs_no_longer_than_it_may(another: Place) -> None:
     job = another.submit(**{**SEARCH, "budget": 5000})
     with another.supervised(max_job_seconds=12.0) as workers:
@@ -274,6 +278,7 @@ def test_a_job_runs_no_longer_than_it_may(another: Place) -> None:
         assert is_running(pid)
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_always_dies_fails_in_the_end(another: Place) -> None:
     job = another.submit(**SEARCH)
     with another.supervised() as workers:
