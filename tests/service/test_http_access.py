@@ -95,6 +95,15 @@ def test_every_route_is_in_the_table(server: Server) -> None:
     assert found == set(TABLE)
 
 
+def test_the_documentation_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    rows = [f"| `{method} {path}` | {' | '.join(map(str, row.expected))} |"
+            for (method, path), row in TABLE.items()]
+    assert "\n".join(rows) in page
+    assert page.count("\n| `GET /") + page.count("\n| `POST /") + page.count(
+        "\n| `DELETE /") == len(rows)
+
+
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize(("method", "path"), TABLE)
 def test_access(server: Server, method: str, path: str, who: str) -> None:
