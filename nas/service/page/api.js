@@ -19,8 +19,9 @@ export class Away extends Error {
 export const connection = new EventTarget();
 let isAway = false;
 
-/** Returns the error to throw where nobody has answered, after telling `connection`. */
-export function unanswered(message = "The server does not answer.") {
+/** Returns the error to throw where nobody has answered; unless quiet, `connection` tells of it. */
+export function unanswered(message = "The server does not answer.", isQuiet = false) {
+  if (isQuiet) return new Away(message);
   isAway = true;
   connection.dispatchEvent(new CustomEvent("away", { detail: message }));
   return new Away(message);
@@ -42,7 +43,8 @@ export const address = (path) => BASE + path;
  * Throws an ApiError for what was refused, and Away where nobody answers; both are reported to
  * `connection`, so that callers only handle what is theirs.
  */
-export async function call(method, path, { json, body, headers = {}, signal } = {}) {
+export async function call(method, path, { json, body, headers = {}, signal,
+  isQuiet = false } = {}) {
   const init = { method, headers: { Accept: "application/json", ...headers }, signal, body };
   if (json !== undefined) {
     init.body = JSON.stringify(json);
@@ -53,9 +55,10 @@ export async function call(method, path, { json, body, headers = {}, signal } = 
     response = await fetch(BASE + path, init);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw unanswered();
+    throw unanswered(undefined, isQuiet);
   }
-  return taken(response.status, await textOf(response), response.headers.get("Retry-After"), path);
+  return taken(response.status, await textOf(response), response.headers.get("Retry-After"), path,
+    isQuiet);
 }
 
 async function textOf(response) {
@@ -68,10 +71,10 @@ async function textOf(response) {
 }
 
 /** Returns the JSON of an answer's text, or throws what `call` throws. */
-export function taken(status, text, retryAfter, path) {
+export function taken(status, text, retryAfter, path, isQuiet = false) {
   const found = parsed(text);
   if (status === 502 || status === 503 || status === 504) {
-    throw unanswered(found?.error?.message ?? `The server is not ready (${status}).`);
+    throw unanswered(found?.error?.message ?? `The server is not ready (${status}).`, isQuiet);
   }
   answered();
   if (status >= 200 && status < 300) return found;
@@ -91,9 +94,3 @@ function parsed(text) {
 
 export const get = (path, signal) => call("GET", path, { signal });
 export const post = (path, json, headers) => call("POST", path, { json, headers });
-
-/** Returns the rows of a catalogue, whatever the name of their list is. */
-export async function rows(kind, signal) {
-  const found = await get(kind, signal);
-  return Array.isArray(found) ? found : found[kind];
-}

@@ -23,7 +23,7 @@ export async function formView({ root, query, signal }) {
   title(`New job: ${KINDS[kind].toLowerCase()}`);
   const [{ groups, fields }, earlier] = await Promise.all([build(kind, signal),
     from ? get(`jobs/${from}`, signal) : null]);
-  prefill(fields, earlier?.config ?? Object.fromEntries(query));
+  prefill(fields, earlier ? asWritten(earlier.config, fields) : Object.fromEntries(query));
 
   const submission = new Submission();
   const summary = h("p", { class: "wrong box", role: "alert", tabindex: "-1", hidden: true });
@@ -77,6 +77,16 @@ export async function formView({ root, query, signal }) {
           "aria-current": one === kind ? "page" : null }, name))),
     earlier ? h("p", { class: "help" }, "With the settings of job ",
       h("a", { href: link(`job/${from}`) }, `${earlier.number}`), ".") : null, form);
+}
+
+/** Returns a job's settings as they were typed: of paths the server keeps where they lie. */
+function asWritten(config, fields) {
+  const found = { ...config };
+  for (const { name, entry } of fields) {
+    const isPath = entry.path || entry.suggest === "supernets";
+    if (isPath && found[name]?.startsWith("data/")) found[name] = found[name].slice(5);
+  }
+  return found;
 }
 
 function prefill(fields, values) {

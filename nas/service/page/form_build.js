@@ -1,6 +1,6 @@
 // The fields of a kind of job: which there are, in which groups, and what they suggest.
 
-import { get, rows } from "./api.js";
+import { Away, call, get } from "./api.js";
 import { h } from "./dom.js";
 import { makeField } from "./field.js";
 import { file, options } from "./schema.js";
@@ -8,6 +8,8 @@ import { makeUpload } from "./upload.js";
 
 // As nas.pipeline.config.TRAINED: what is different by default where networks are trained.
 const TRAINED = { searcher: "optuna-tpe", executor: "tune" };
+
+const AGAIN_MS = 5000;
 
 /** Returns the groups of a form as nodes, and all its fields. */
 export async function build(kind, signal) {
@@ -32,7 +34,21 @@ function suggest(fields, signal) {
   for (const kind of new Set(fields.map(({ entry }) => entry.suggest).filter(Boolean))) {
     const wanted = fields.filter(({ entry }) => entry.suggest === kind);
     const found = kind === "jobs" ? searches(signal) : rows(kind, signal);
-    found.then((names) => wanted.forEach((field) => field.suggest(names)), () => {});
+    found.then((names) => wanted.forEach((field) => field.suggest(names)), (error) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+}
+
+/** Returns the rows of a catalogue. Its helper may be starting again, while the server is there. */
+async function rows(kind, signal) {
+  for (;;) {
+    try {
+      return await call("GET", kind, { signal, isQuiet: true });
+    } catch (error) {
+      if (!(error instanceof Away) || signal.aborted) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+    }
   }
 }
 

@@ -61,10 +61,7 @@ export function follow(id, { onChange, onStages, signal }) {
   const checked = () => refresh().catch((error) => {
     if (!signal.aborted && error.name !== "Away") throw error; // the next check says more
   });
-  const loaded = refresh().then(() => {
-    let isFirst = true;
-    poll(() => (isFirst ? isFirst = false : refresh()),
-      () => CHECK_MS[isLive(job) ? "live" : "ended"], signal);
-  });
+  const loaded = refresh().then(() =>
+    poll(refresh, () => CHECK_MS[isLive(job) ? "live" : "ended"], signal));
   return { loaded, refresh };
 }

@@ -5,7 +5,7 @@ import { Away } from "./api.js";
 const LONGEST_MS = 15000;
 
 /**
- * Runs `task` now and again every `every()` milliseconds until the signal is aborted.
+ * Runs `task` every `every()` milliseconds, from so many on, until the signal is aborted.
  *
  * Nothing runs while the page is hidden; when it is shown again, the task runs at once. While the
  * server is away the pauses double.
@@ -35,5 +35,5 @@ export function poll(task, every, signal) {
   addEventListener("nas:retry", turn, { signal });
   addEventListener("online", turn, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
-  return turn();
+  timer = setTimeout(turn, pause());
 }

@@ -46,7 +46,7 @@ function address() {
 async function show(routes) {
   const { path, query } = address();
   const route = routes.find(({ pattern }) => pattern.test(path));
-  if (current?.route === route && current.path === path && current.update) {
+  if (current?.update && current.route === route && current.path === path) {
     current.update(query);
     return;
   }
