@@ -32,7 +32,8 @@ def front_rows(objectives: Sequence[Objective],
     return sorted(rows, key=lambda row: tuple(values[row].tolist()))
 
 
-def hypervolume_history(objectives: Sequence[Objective], metrics: Sequence[Mapping[str, float]]
+def hypervolume_history(objectives: Sequence[Objective], metrics: Sequence[Mapping[str, float]],
+                        *, among: Sequence[Mapping[str, float]] | None = None
                         ) -> tuple[list[float], FloatArray]:
     """Returns the hypervolume after each of some full validations, and the reference point.
 
@@ -42,12 +43,14 @@ def hypervolume_history(objectives: Sequence[Objective], metrics: Sequence[Mappi
     Args:
         objectives: What is traded.
         metrics: Of each validation, ≥ 1, in the order of trial ids.
+        among: Validations that the box is of, these with others; None: these alone.
 
     Raises:
         EvaluationError: A metric is missing or not finite.
     """
     values = minimized(objectives, metrics)
-    reference, ideal = values.max(axis=0), values.min(axis=0)
+    around = values if among is None else minimized(objectives, among)
+    reference, ideal = around.max(axis=0), around.min(axis=0)
     box = float(np.prod(reference - ideal))
     history, front, volume = [], values[:0], 0.0
     for row in values:

@@ -81,10 +81,39 @@ def _hypervolume(objectives: Sequence[Objective],
     if len(metrics) < 2:  # one network spans no box
         return {"reference": None, "values": []}
     history, reference = hypervolume_history(objectives, metrics)
-    steps = [[number, share] for number, (share, before)
-             in enumerate(zip(history, [None, *history], strict=False), start=1)
-             if share != before or number == len(history)]
-    return {"reference": reference.tolist(), "values": steps}
+    return {"reference": reference.tolist(), "values": _steps(history)}
+
+
+def _steps(history: Sequence[float]) -> list[list[float]]:
+    # Where it changes, and where it ends.
+    return [[number, share] for number, (share, before)
+            in enumerate(zip(history, [None, *history], strict=False), start=1)
+            if share != before or number == len(history)]
+
+
+def compared(views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the hypervolume of several searches in one box, so that it can be compared.
+
+    The box is that of all their validations, in the objectives that they have in common.
+
+    Args:
+        views: Of each of them, as `view` gives it; one of several searchers is left out.
+    """
+    views = [found for found in views if found["exits"] is not None]
+
+    objectives = [[Objective(**one) for one in found["objectives"]] for found in views]
+    shared = [one for one in objectives[0] if all(one in other for other in objectives)
+              ] if objectives else []
+    metrics = [[trial["metrics"] for trial in found["trials"] if trial["final"]]
+               for found in views]
+    among = [one for found in metrics for one in found]
+    reference, runs = None, {found["job"]: list[list[float]]() for found in views}
+    for found, own in zip(views, metrics, strict=True):
+        if own and shared and len(among) > 1:  # one network spans no box
+            history, corner = hypervolume_history(shared, own, among=among)
+            reference, runs[found["job"]] = corner.tolist(), _steps(history)
+    return {"objectives": [{"name": one.name, "unit": one.unit} for one in shared],
+            "reference": reference, "runs": runs}
 
 
 def _exits(events: Sequence[Event]) -> dict[str, Any]:

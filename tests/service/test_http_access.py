@@ -60,6 +60,7 @@ TABLE = {
     ("POST", f"{JOB}/resume"): writes_job("cancelled"),
     ("GET", f"{JOB}/view"): reads_job(),
     ("GET", f"{JOB}/events"): reads_job(),
+    ("GET", "/api/v1/compare"): reads_job("/api/v1/compare?jobs={job_id}"),
     ("GET", f"{JOB}/files/{{name}}"): reads_job(),
     ("GET", f"{JOB}/bundle"): reads_job(),
     ("POST", "/api/v1/uploads"): Row((401, 403, 422, 422, 403, 422),

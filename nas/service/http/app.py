@@ -11,7 +11,16 @@ from starlette.types import ASGIApp
 
 from nas.core.locks import locked
 from nas.service.folder import DataDir
-from nas.service.http import catalogue, events, files, health, jobs, session, uploads
+from nas.service.http import (
+    catalogue,
+    compare,
+    events,
+    files,
+    health,
+    jobs,
+    session,
+    uploads,
+)
 from nas.service.http.body_limit import JSON_BYTES, DeclaredLength
 from nas.service.http.catalogue_rows import Helper
 from nas.service.http.errors import install_handlers
@@ -51,7 +60,7 @@ def create_app(settings: Settings, *, aside: Helper | None = None, start_workers
 
 
 def _routers(settings: Settings) -> list[APIRouter]:
-    return [jobs.router, events.router, files.router,
+    return [jobs.router, events.router, compare.router, files.router,
             uploads.upload_router(settings.max_upload_bytes), catalogue.router, session.router,
             session.open_router, health.router, health.open_router]
 

@@ -212,6 +212,20 @@ class Hypervolume(BaseModel):
     values: list[tuple[int, float]]
 
 
+class Comparison(BaseModel):
+    """Searches in one box.
+
+    Attributes:
+        objectives: Those that all of them have.
+        reference: The worst value of each among all; null: too few networks yet.
+        runs: Job → pairs as in `Hypervolume`; of a comparison of searchers, no job.
+    """
+
+    objectives: list[ObjectiveInfo]
+    reference: list[float] | None
+    runs: dict[str, list[tuple[int, float]]]
+
+
 class Exits(BaseModel):
     """How many networks went how far."""
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from nas.service.folder import DataDir
 from nas.service.http.auth import Authenticator
 from nas.service.http.catalogue_rows import Catalogue, Helper
+from nas.service.http.comparisons import Comparisons
 from nas.service.http.database import DatabaseCalls
 from nas.service.http.feed import Feeds
 from nas.service.http.metrics import Metrics
@@ -43,7 +44,7 @@ class Service:
         self.tokens = TokenStore(database)
         self.calls = DatabaseCalls()
         self.authenticate = Authenticator(settings, self.tokens, self.calls)
-        self.views = Views(folder)
+        self.views, self.comparisons = Views(folder), Comparisons()
         self.feeds = Feeds(folder, self.store, self.calls)
         self.use_aside(aside)
         self.upload_threads, self.uploads_now = CapacityLimiter(UPLOADS_AT_ONCE), 0

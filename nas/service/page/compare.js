@@ -7,6 +7,7 @@ import { CurveChart } from "./curve.js";
 import { h, refill } from "./dom.js";
 import { comparedFacts } from "./compare_facts.js";
 import { runCards } from "./compare_runs.js";
+import { shown } from "./format.js";
 import { FrontChart } from "./front.js";
 import { pointsOf } from "./front_card.js";
 import { networkPanel } from "./network.js";
@@ -20,13 +21,14 @@ const LIVE_MS = 3000, IDLE_MS = 60000;
 export async function compareView({ root, query, signal }) {
   title("Compare");
   const ids = [...new Set((query.get("jobs") ?? "").split(",").filter(Boolean))].slice(0, MOST);
-  let runs = [], looked = null;
+  let runs = [], together = null, looked = null;
   const cards = h("div", {});
   const axes = new AxisChoice(() => draw());
   const fronts = new FrontChart({ signal, onActive: look });
   const curves = new CurveChart({ signal });
   const panel = h("div", { class: "panel" });
   const note = h("p", { class: "help" });
+  const lead = h("p", { class: "help" });
   const facts = h("div", {});
   const none = h("div", {});
   const grid = h("div", { class: "grid overlay" },
@@ -34,17 +36,16 @@ export async function compareView({ root, query, signal }) {
       h("div", { class: "card-head" }, h("h2", { id: "fronts-title" }, "Fronts"), axes.node), note,
       h("div", { class: "beside" }, h("figure", {}, fronts.node), panel)),
     h("section", { class: "card full", "aria-labelledby": "curves-title" },
-      h("h2", { id: "curves-title" }, "Hypervolume over validations"),
-      h("p", { class: "help" }, "Each in the box between the worst and the best that it has seen "
-        + "itself: the curves tell how soon a search was as good as it got, not which one is "
-        + "better. That is in the picture of the fronts."), curves.node), facts);
+      h("h2", { id: "curves-title" }, "Hypervolume over validations"), lead, curves.node), facts);
 
   async function load() {
-    runs = await Promise.all(ids.map(async (id) => {
+    const one = async (id) => {
       const [job, view] = await Promise.all([get(`jobs/${id}`, signal),
         get(`jobs/${id}/view`, signal)]);
       return { job, view };
-    }));
+    };
+    [together, ...runs] = await Promise.all([get(`compare?jobs=${ids.join(",")}`, signal),
+      ...ids.map(one)]);
     draw();
   }
 
@@ -65,9 +66,10 @@ export async function compareView({ root, query, signal }) {
     fronts.show({ series, x, y, label: `${series.map(({ name, front }) =>
       `${name}, ${front.length} on the front`).join("; ")}. Arrow keys go along the fronts.`,
       rest: first.chosen ?? first.front.at(-1)?.key });
-    curves.show(runs.map(({ view }, at) => ({ name: series[at].name,
-      values: view.hypervolume.values })));
-    refill(facts, comparedFacts(runs));
+    curves.show(runs.map(({ job }, at) => ({ name: series[at].name,
+      values: together.runs[job.id] ?? [] })));
+    refill(lead, boxOf(together));
+    refill(facts, comparedFacts(runs, together));
   }
 
   function look(point) {
@@ -88,6 +90,15 @@ export async function compareView({ root, query, signal }) {
   if (ids.length) {
     poll(load, () => (runs.some(({ job }) => isLive(job)) ? LIVE_MS : IDLE_MS), signal);
   }
+}
+
+/** Returns what the hypervolumes are measured by. */
+function boxOf({ objectives, reference }) {
+  if (!reference) return "There are too few networks yet.";
+  const worst = reference.map((value, at) =>
+    shown(objectives[at].name, value, objectives[at].unit));
+  return `How much each front dominates up to the worst of each objective in all of them `
+    + `(${worst.join(", ")}). 100 % would be one network with the best of everything.`;
 }
 
 function sharedObjectives(runs) {

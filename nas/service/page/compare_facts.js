@@ -5,8 +5,8 @@ import { count, duration, nameOf, percent, shown } from "./format.js";
 import { swatch } from "./compare_runs.js";
 import { text } from "./config_card.js";
 
-/** Returns the card with the table. */
-export function comparedFacts(runs) {
+/** Returns the card with the table; `together` is the server's comparison. */
+export function comparedFacts(runs, together) {
   const objectives = new Map(runs.flatMap(({ view }) =>
     view.objectives.map((objective) => [objective.name, objective])));
   const rows = [
@@ -14,8 +14,7 @@ export function comparedFacts(runs) {
     ["failed", runs.map(({ view }) => exit(view, "failed"))],
     ["on the front", runs.map(({ view }) => count(view.front.length))],
     ...[...objectives.values()].map((objective) => lowest(objective, runs)),
-    ["hypervolume of its own box", runs.map(({ view: { hypervolume: { values } } }) =>
-      (values.length ? percent(values.at(-1)[1]) : "–"))],
+    hypervolumes(runs, together),
     ...tested(runs),
     ["ran", runs.map(({ job }) => (job.ran_s ? duration(job.ran_s) : "–"))],
   ];
@@ -38,6 +37,14 @@ const exit = (view, name) => (view.exits ? count(view.exits[name]) : "–");
 const row = (name, cells, best = null, kind = null) => h("tr", { class: kind },
   h("th", { scope: "row" }, name),
   cells.map((cell, at) => h("td", { class: at === best ? "best" : null }, cell)));
+
+/** Returns the row of the last hypervolumes, and which run has the largest. */
+function hypervolumes(runs, together) {
+  const shares = runs.map(({ job }) => together.runs[job.id]?.at(-1)?.[1] ?? null);
+  const there = shares.filter((share) => share !== null);
+  return ["hypervolume", shares.map((share) => (share === null ? "–" : percent(share))),
+    there.length > 1 ? shares.indexOf(Math.max(...there)) : null];
+}
 
 /** Returns the row of the lowest value of an objective, and which run has it. */
 function lowest({ name, unit }, runs) {
