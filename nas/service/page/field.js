@@ -8,7 +8,7 @@ const LABELS = { n: "networks", kd: "labels alone", max_latency_ms: "max latency
   max_memory: "max memory [bytes]", max_kv_mb: "max key-value caches [MB]", seconds: "clip [s]",
   max_rtf: "max real-time factor", max_macs: "max MACs", max_params: "max parameters",
   macs: "MACs", params: "parameters", train_lr: "peak learning rate", hflip: "mirrored",
-  proxy: "proxies" };
+  proxy: "proxies", gpus_per_trial: "GPUs per trial" };
 
 /**
  * Returns a field: `{name, entry, node, target, initial, value(), set(value), refuse(sentence)}`.
