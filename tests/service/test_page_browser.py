@@ -288,7 +288,7 @@ def test_every_view_can_be_read(theme: str, width: str, live: Listening, browser
             page.goto(f"/#/{route}")
             expect(page.locator("h1")).to_be_visible()
             page.wait_for_load_state("networkidle")
-            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
             assert audit(page) == [], name
             page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
     assert complaints == []
