@@ -82,6 +82,6 @@ def test_a_supernet_that_was_killed_as_it_was_saved_is_saved_by_doing_it_again(
 @pytest.mark.slow
 def test_kills_of_the_command_line() -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "bench_kill.py"
-    done = subprocess.run([sys.executable, str(script), "1", "--no-report"], text=True,
+    done = subprocess.run([sys.executable, str(script), "2", "--no-report"], text=True,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
