@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hardware_profiles.bundle_manifest import BundleId
 from hardware_profiles.pass_times import PassTimes
 from hardware_profiles.profile import Precision
 from nas.core.errors import ProfileError
@@ -127,7 +128,7 @@ class AgentResult(_Frozen):
 
     schema_version: Literal[1]
     complete: Literal[True]
-    bundle: str
+    bundle: BundleId
     setup: Setup
     machine: Machine
     states: tuple[State, ...]

@@ -83,6 +83,7 @@ def import_profile(result: Path, *, bundle: Path | None = None,
     store.require_writable()
     found = read_result(result)
     manifest = read_bundle(bundle) if bundle else recall(found.bundle, bundle_folder())
+    require_device_name(manifest.device)  # a bundle that was made by hand could have any
     made = _design_of(manifest, supernet)
     prior = store.measured(space=manifest.space, generator=manifest.generator,
                            device=manifest.device)

@@ -36,6 +36,7 @@ class Aside:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._has_answered = False
 
     def start(self) -> None:
         """Starts the process, so that the first question need not wait for it; returns at once."""
@@ -86,8 +87,10 @@ class Aside:
         try:
             connection = self._begin()
             connection.send_bytes(message)
-            if connection.poll(seconds):
+            # One that is still starting is not given up for the first who asks.
+            if connection.poll(seconds if self._has_answered else max(seconds, ROWS_S)):
                 answer: dict[str, Any] = json.loads(connection.recv_bytes())
+                self._has_answered = True
                 return answer
             reason = f"took longer than {seconds:g} s"
         except (EOFError, OSError) as error:
@@ -109,7 +112,7 @@ class Aside:
                 raise
             finally:
                 its.close()
-            self._connection = mine
+            self._connection, self._has_answered = mine, False
         return self._connection
 
     def _forget(self) -> None:

@@ -164,7 +164,7 @@ class Client:
         """
         return self._followed(self.job(job_id), watch, None)
 
-    def download(self, job_id: str, out: Path) -> Path:
+    def download(self, job_id: str, out: Path | str) -> Path:
         """Downloads what a job has made: the run folder of a search, with the bundle in ``best``.
 
         Args:
@@ -176,6 +176,7 @@ class Client:
             ServerError: What comes is not what the server says.
             DiskError: A file cannot be written.
         """
+        out = Path(out)
         job = self.job(job_id)
         if job.state not in ENDED:
             raise InputError(f"job {job_id} is {job.state}; follow it to its end first")
@@ -184,7 +185,7 @@ class Client:
         return out
 
     def search(self, config: SearchConfig, *, watch: Watcher = silent,
-               out: Path | None = None) -> SearchResult:
+               out: Path | str | None = None) -> SearchResult:
         """Runs a search, or a comparison of searchers, on the server.
 
         Args:
@@ -199,11 +200,12 @@ class Client:
             NasError: As `nas.run_search`; or the server cannot be used.
             RunInterrupted: Ctrl-C; the job goes on, and the message says how to follow it again.
         """
-        place = new_folder(config.model_copy(update={"out": out or config.out}))
+        place = new_folder(config.model_copy(update={"out": Path(out) if out else config.out}))
         return self.result(self.submit(config).id, watch=watch, out=place)
 
-    def result(self, job_id: str, *, watch: Watcher = silent, out: Path) -> SearchResult:
+    def result(self, job_id: str, *, watch: Watcher = silent, out: Path | str) -> SearchResult:
         """Follows a search to its end and downloads it, as `search` does."""
+        out = Path(out)
         job = self.job(job_id)
         if job.kind != "search":
             raise InputError(f"job {job_id} is no search but of the kind {job.kind}; see "

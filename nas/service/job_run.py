@@ -66,6 +66,7 @@ class JobRun:
         self._reporter: Reporter | None = None
         self._ended = threading.Event()
         self._concluding = threading.Lock()
+        self._is_concluded = False
 
     def run(self) -> None:
         """Does the job and writes how it ended; in the main thread."""
@@ -110,6 +111,9 @@ class JobRun:
                 except Held:  # by a worker that has lost the job and not noticed yet
                     time.sleep(_HELD_S)
         except (OSError, DiskError) as error:
+            if self._is_concluded:  # such as a log that cannot be closed
+                _LOG.warning("job %s has ended, but: %s", self._job.id, error)
+                return
             line = os_error_line(error) if isinstance(error, OSError) else str(error)
             self._conclude(End("failed", {"code": "disk", "message": line}), None)
             return
@@ -172,7 +176,9 @@ class JobRun:
     def _conclude(self, end: End, log: EventLog | None) -> None:
         if not self._concluding.acquire(blocking=False):
             threading.Event().wait()  # the other thread ends this process
-        if self._write_end(end) and log is not None:
+        is_written = self._write_end(end)
+        self._is_concluded = True
+        if is_written and log is not None:
             with suppress(DiskError):
                 log.append("state", state=end.state or "queued",
                            error=None if end.error is None else dict(end.error))

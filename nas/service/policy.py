@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from nas.execution.process import usable_cores
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.config import SEEDS, SearchConfig
 from nas.pipeline.prune.methods import METHODS
@@ -110,6 +111,12 @@ def _check_size(config: BaseModel, most: int) -> None:
         sizes = [("budget", config.budget * searches)]
     elif isinstance(config, RankRequest):
         sizes = [("models", len(config.models))] if config.models else [("n", config.n)]
+    workers = getattr(config, "workers", None)
+    on_cluster = (isinstance(config, SearchConfig)
+                  and EXECUTORS.get(config.executor).info.get("cluster", False))
+    if workers is not None and not on_cluster and workers > usable_cores():
+        raise TooLarge(f"--workers {workers}: this server has {usable_cores()} cores; ask for that "
+                       "many at most", field="workers")
     for field, trials in sizes:
         if trials > most:
             raise TooLarge(f"--{field}: {trials} trials in all, and a job of this server has "

@@ -92,7 +92,7 @@ class Supervisor:
                     self._look_at(slot)
                 except NasError as error:  # the database is away: again at the next look
                     _LOG.warning("slot %d: %s", slot.number, error)
-                    slot.due = time.monotonic() + _PAUSES_S[0]
+                    self._stopping.wait(_PAUSES_S[0])
 
     def _look_at(self, slot: _Slot) -> None:
         if slot.process is not None and has_ended(slot.process):
@@ -104,10 +104,10 @@ class Supervisor:
             slot.due = time.monotonic() + slot.pause
             _LOG.error("the worker of slot %d ended with %d; the next one starts in %g s",
                        slot.number, code, slot.pause)
+        if slot.has_died:  # at once: other slots may go on with its job
+            self._store.died(slot.number)
+            slot.has_died = False
         if slot.process is None and time.monotonic() >= slot.due:
-            if slot.has_died:  # before the next one takes its jobs back
-                self._store.died(slot.number)
-                slot.has_died = False
             self._start(slot)
 
     def _start(self, slot: _Slot) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.bundle_manifest import read_bundle
 from nas.core.errors import NasError
 from nas.execution.registry import EXECUTORS
 from nas.pipeline.compare import resume_comparison, run_comparison
@@ -21,6 +22,7 @@ from nas.pipeline.rank import rank
 from nas.pipeline.run_dir import RunDir
 from nas.pipeline.search import resume_search, run_search
 from nas.service.folder import DataDir
+from nas.service.option_rules import Asked, supernet
 from nas.service.requests import (
     ExportJob,
     ExportRequest,
@@ -78,7 +80,7 @@ def perform(request: JobRequest, job_id: str, *, folder: DataDir, settings: Sett
         case ExportJob(config=config):
             return _export(config, out, folder, watch)
         case ImportJob(config=config):
-            return _import(config, folder)
+            return _import(config, folder, settings)
 
 
 def _search(config: SearchConfig, out: Path, settings: Settings, watch: Watcher) -> Payload:
@@ -110,9 +112,12 @@ def _export(request: ExportRequest, out: Path, folder: DataDir, watch: Watcher) 
     return bundle.payload
 
 
-def _import(request: ImportRequest, folder: DataDir) -> Payload:
+def _import(request: ImportRequest, folder: DataDir, settings: Settings) -> Payload:
     bundle = None if request.bundle is None else folder.upload(request.bundle)
-    profile = import_profile(folder.upload(request.result), bundle=bundle,
-                             supernet=request.supernet)
+    name = request.supernet
+    if bundle is not None and name is None:
+        # What the uploader's file names is held to what a job may name.
+        name = supernet(Asked("supernet", settings, folder), read_bundle(bundle).supernet)
+    profile = import_profile(folder.upload(request.result), bundle=bundle, supernet=name)
     return {"profile": profile.id, "device": profile.device.id, "kind": profile.kind,
             "space": profile.space}

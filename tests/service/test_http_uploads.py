@@ -123,3 +123,29 @@ def assert_nothing_left(http: Server, text: str) -> None:
     assert "upload" in text
     kept = {path.name.partition(".")[0] for path in http.folder.uploads.iterdir()}
     assert all(http.folder.upload_card(name).exists() for name in kept)
+
+
+def test_a_result_of_no_agents_size_is_not_read(http: Server) -> None:
+    data = b"[" + b"1," * (8 * 10**6) + b"1]"
+    answer = http.client.post(f"{URL}result", content=data)
+    assert answer.status_code == 422
+    assert "none of an agent has more" in answer.json()["error"]["message"]
+
+
+def test_a_bundle_of_more_entries_than_any(http: Server) -> None:
+    data = zipped({f"{number}": b"" for number in range(20_001)})
+    answer = http.client.post(f"{URL}bundle", content=data)
+    assert answer.status_code == 422
+    assert "more than 20000 entries" in answer.json()["error"]["message"]
+    assert list(http.folder.uploads.glob(".*")) == []
+
+
+def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        kept = server.client.post(f"{URL}bundle", content=whole_bundle()).json()["id"]
+        for name in (f".{'a' * 32}.partial", "b" * 32):
+            (data / "uploads" / name).write_bytes(b"half")
+    with serving(data):
+        left = {path.name for path in (data / "uploads").iterdir()}
+    assert left == {kept, f"{kept}.json"}

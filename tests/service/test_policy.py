@@ -162,3 +162,11 @@ def holds_text(annotation: Any) -> bool:
             issubclass(annotation, BaseModel)
             and any(holds_text(field.annotation) for field in annotation.model_fields.values()))
     return any(holds_text(part) for part in get_args(annotation) if not isinstance(part, str))
+
+
+def test_no_more_workers_than_cores(folder: DataDir) -> None:
+    few = {"executor": "process", "workers": 1}
+    assert asked(folder, "search", **few)["workers"] == 1
+    with pytest.raises(TooLarge, match=r"--workers 5000: this server has \d+ cores"):
+        asked(folder, "search", executor="process", workers=5000)
+    asked(folder, "search", ray="head:6379", executor="ray", workers=5000)

@@ -28,6 +28,7 @@ from nas.service.http.headers import SecurityHeaders
 from nas.service.http.metrics import Metrics, Observed
 from nas.service.http.pages import page_routes
 from nas.service.http.state import Service
+from nas.service.http.stored_uploads import sweep_uploads
 from nas.service.settings import Settings
 from nas.service.store.engine import Database, open_database
 
@@ -94,6 +95,7 @@ async def _lifespan(app: FastAPI, settings: Settings, metrics: Metrics, aside: H
     await to_thread.run_sync(folder.make)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(folder.root, "server"))
+        await to_thread.run_sync(sweep_uploads, folder)
         database = await to_thread.run_sync(open_database, settings, folder)
         stack.push_async_callback(to_thread.run_sync, database.close)
         service = Service(settings, folder, database, aside=aside, metrics=metrics)

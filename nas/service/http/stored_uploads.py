@@ -25,6 +25,17 @@ def write_card(folder: DataDir, upload_id: str, *, kind: str, user: str, size: i
     replace_file(folder.upload_card(upload_id), json.dumps(card).encode())
 
 
+def sweep_uploads(folder: DataDir) -> None:
+    """Removes what a server that was killed has left of uploads: no job can name it.
+
+    Only while this process holds the folder: nothing is being uploaded then.
+    """
+    for path in folder.uploads.iterdir():
+        is_card = path.suffix == ".json" and not path.name.startswith(".")
+        if not is_card and not folder.upload_card(path.name).exists():
+            path.unlink(missing_ok=True)
+
+
 def uploaded_by(folder: DataDir, upload_id: str) -> str | None:
     """Returns whose upload it is; None: there is none of that id."""
     path: Path = folder.upload_card(upload_id)

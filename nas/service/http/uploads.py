@@ -76,9 +76,13 @@ async def _kept(request: Request, service: Service, user: str, kind: UploadKind
         await to_thread.run_sync(partial(check_upload, temporary, kind,
                                          max_bytes=service.settings.max_upload_bytes))
         await to_thread.run_sync(partial(_keep, temporary, path))
-        await to_thread.run_sync(partial(
-            write_card, service.folder, upload_id, kind=kind, user=user, size=size,
-            sha256=hashed.hexdigest()))
+        try:
+            await to_thread.run_sync(partial(
+                write_card, service.folder, upload_id, kind=kind, user=user, size=size,
+                sha256=hashed.hexdigest()))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     except ClientDisconnect:
         raise HttpError(400, "bad_request", "the file has not come whole; upload it again"
                         ) from None
