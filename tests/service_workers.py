@@ -48,7 +48,11 @@ class Place:
         """Waits until a job is in one of these states, by default ended."""
         until(lambda: self.job(job_id).state in (states or ("done", "failed", "cancelled")),
               lambda: f"job is {self.job(job_id)}")
-        return self.job(job_id)
+        job = self.job(job_id)
+        if job.ended is not None and self.events(job_id, "state"):  # which comes last of all
+            until(lambda: self.events(job_id, "state")[-1]["state"] == job.state,
+                  lambda: f"the log of {job} does not end")
+        return job
 
     def events(self, job_id: str, kind: str) -> list[Event]:
         return [event for event in read_events(self.folder.events(job_id))

@@ -40,9 +40,6 @@ async def _serve(settings: Settings) -> None:
             proxy_headers=False, timeout_graceful_shutdown=5)
         async with app.router.lifespan_context(app):
             server = _Server(config, on_stop=app.state.service.feeds.close)
-            host, port = listeners[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"nas serve: http://{shown}:{port}", file=sys.stderr, flush=True)
             await server.serve(sockets=listeners)
 
 
@@ -93,6 +90,13 @@ class _Server(uvicorn.Server):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
         # They stay: a second Ctrl-C must not kill what is being put in order.
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if sockets:  # it listens, and a signal ends it in order
+            host, port = sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"nas serve: http://{shown}:{port}", file=sys.stderr, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
