@@ -6,6 +6,8 @@ that stalls cannot hide behind requests that were never sent.
 
     python tests/benchmarks/_load.py PORT SECONDS RATE STREAMS JOB,JOB…
 
+All streams follow the first job, which must run for longer; the script
+
 prints one JSON object.
 """
 
@@ -34,8 +36,8 @@ class Tally:
 async def main(port: int, seconds: float, rate: float, streams: int, jobs: list[str]) -> None:
     """Loads the server and prints what it did."""
     tally = Tally()
-    listening = [asyncio.create_task(listen(port, jobs[index % len(jobs)], tally))
-                 for index in range(streams)]
+    listening = [asyncio.create_task(listen(port, jobs[0], tally))
+                 for _ in range(streams)]
     await asyncio.sleep(1.0)  # all streams have had their past
     opened = tally.streams_open
     queue: asyncio.Queue[tuple[float, str] | None] = asyncio.Queue()

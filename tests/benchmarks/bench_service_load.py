@@ -21,9 +21,9 @@ from _report import write_report
 from _service import Service
 
 SEED = 0
-PAIRS = 2
+PAIRS = 1
 SECONDS, RATE, STREAMS = 60.0, 200.0, 50
-BUDGET = 80
+BUDGET = 50
 QUEUED, PAGE = 1000, 100
 
 
@@ -73,7 +73,7 @@ def validations_s(service: Service, load: tuple[float, float, int] | None, other
               (service.data / "jobs" / job / "events.jsonl").read_text().splitlines()]
     times = [event["t"] for event in events if event["type"] == "trial"]
     # Of those that ran wholly under the load.
-    return np.diff(times)[8:56].tolist()
+    return np.diff(times)[6:36].tolist()
 
 
 def queued(service: Service) -> dict[str, Any]:
