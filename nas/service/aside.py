@@ -19,6 +19,7 @@ from nas.service.store.errors import ServiceError
 _LOG = logging.getLogger(__name__)
 
 CHECK_S = 20.0  # so long a submission may wait for its check
+KINDS = ("devices", "supernets", "searchers", "proxies", "executors")  # of rows
 ROWS_S = 120.0  # also for the first answer of a process that is still starting
 
 

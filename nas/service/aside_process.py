@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from nas.core.errors import InputError, NasError
+from nas.service.aside import KINDS
 from nas.service.handover import end_with_parent, read_settings
 from nas.service.logs import configure_logging
 from nas.service.requests import (
@@ -23,8 +24,6 @@ from nas.service.requests import (
 )
 
 _LOG = logging.getLogger("nas.service.aside")
-
-KINDS = ("devices", "supernets", "searchers", "proxies", "executors")
 
 
 def main() -> None:

@@ -1,3 +1,5 @@
+import io
+import logging
 import secrets
 from collections.abc import Iterator
 
@@ -8,6 +10,7 @@ from service_http import serving
 from service_stores import Queue, emptied
 
 from nas.service.folder import DataDir
+from nas.service.logs import configure_logging
 from nas.service.store.engine import Database, open_database
 
 
@@ -35,6 +38,17 @@ def database(opened_database: Database) -> Database:
 @pytest.fixture
 def queue(database: Database) -> Queue:
     return Queue(database)
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What the server logs."""
+    before, level = logging.root.handlers[:], logging.root.level
+    stream = io.StringIO()
+    configure_logging(stream)
+    yield stream
+    logging.root.handlers[:] = before
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,13 @@
 
 import io
 import json
-import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 from service_http import SEARCH, Server
 
 from nas.service.http.auth import COOKIE
-from nas.service.logs import configure_logging
 
 WANTED = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -68,16 +65,6 @@ def test_pages_need_nothing_from_elsewhere(http: Server, path: str) -> None:
         assert not re.match(r"(?:[a-z]+:)?//", link), link
         if link:
             assert http.client.get(f"/{link.removeprefix('/')}").status_code == 200, link
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    before, level = logging.root.handlers[:], logging.root.level
-    stream = io.StringIO()
-    configure_logging(stream)
-    yield stream
-    logging.root.handlers[:] = before
-    logging.root.setLevel(level)
 
 
 def test_no_secrets_in_logs(http: Server, lines: io.StringIO) -> None:

@@ -3,11 +3,10 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
-from nas.service.logs import JsonLines, configure_logging, redacted
+from nas.service.logs import JsonLines, redacted
 
 SECRET = "s3cr3t-Zm9vYmFyYmF6cXV4"
 TOKEN = f"nas_0123abcd_{SECRET}"
@@ -37,16 +36,6 @@ def test_what_is_no_secret_stays() -> None:
     text = "job 7 failed: http://127.0.0.1:8000/api/v1/jobs, 3 tokens read, see a@b.example"
     assert redacted(text) == text
     assert redacted(f"of {TOKEN}") == "of nas_0123abcd_…"
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    before, level = logging.root.handlers[:], logging.root.level
-    stream = io.StringIO()
-    configure_logging(stream)
-    yield stream
-    logging.root.handlers[:] = before
-    logging.root.setLevel(level)
 
 
 def test_a_record_is_one_line(lines: io.StringIO) -> None:

@@ -4,12 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from nas.service.aside import KINDS
 from nas.service.http.answers import json_answer
 from nas.service.http.auth import Guarded, KnownCaller
 from nas.service.http.errors import documented
 from nas.service.http.state import TheService
-
-KINDS = ("devices", "supernets", "searchers", "proxies", "executors")
 
 router = APIRouter(prefix="/api/v1", tags=["catalogue"], route_class=Guarded)
 
